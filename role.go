@@ -1,0 +1,107 @@
+package corp
+
+// Role is what a credential may do in its workspace. Each role may do all that
+// the one below may.
+type Role string
+
+// The roles of people and keys, from the least to the most.
+const (
+	RoleViewer Role = "viewer"
+	RoleMember Role = "member"
+	RoleAdmin  Role = "admin"
+	RoleOwner  Role = "owner"
+)
+
+// The roles that are not on that ladder: each may do its own closed list of
+// actions and nothing else.
+const (
+	RoleRunner   Role = "runner"   // a process that carries out runs
+	RoleRun      Role = "run"      // the agent of one run: model calls only
+	RoleOperator Role = "operator" // runs the installation; sees no workspace's contents
+)
+
+// Action is something an operation of the API does. Every operation names
+// exactly one, and Roles says who may.
+type Action string
+
+// The actions.
+const (
+	WorkspaceRead   Action = "workspace.read"
+	WorkspaceWrite  Action = "workspace.write"  // its budget and limits
+	WorkspaceManage Action = "workspace.manage" // create and list workspaces of the installation
+	AgentRead       Action = "agent.read"
+	AgentWrite      Action = "agent.write"
+	RepositoryRead  Action = "repository.read"
+	RepositoryWrite Action = "repository.write"
+	ProviderRead    Action = "provider.read"
+	ProviderWrite   Action = "provider.write"
+	TaskRead        Action = "task.read"
+	TaskWrite       Action = "task.write" // submit, cancel, retry
+	UsageRead       Action = "usage.read"
+	APIKeyRead      Action = "apikey.read"
+	APIKeyWrite     Action = "apikey.write"
+	RunnerRead      Action = "runner.read"
+	RunnerWrite     Action = "runner.write" // retire a runner
+	RunnerLease     Action = "runner.lease" // the runner protocol
+	ModelCall       Action = "model.call"
+)
+
+// least is the one table of roles: the lowest role on the ladder that may.
+var least = map[Action]Role{
+	WorkspaceRead: RoleViewer, WorkspaceWrite: RoleAdmin,
+	AgentRead: RoleViewer, AgentWrite: RoleMember,
+	RepositoryRead: RoleViewer, RepositoryWrite: RoleMember,
+	ProviderRead: RoleViewer, ProviderWrite: RoleAdmin,
+	TaskRead: RoleViewer, TaskWrite: RoleMember,
+	UsageRead:  RoleViewer,
+	APIKeyRead: RoleAdmin, APIKeyWrite: RoleAdmin,
+	RunnerRead: RoleViewer, RunnerWrite: RoleAdmin,
+}
+
+// special is the rest of that table: the roles that are not on the ladder.
+var special = map[Role][]Action{
+	RoleRunner:   {RunnerLease},
+	RoleRun:      {ModelCall},
+	RoleOperator: {WorkspaceManage},
+}
+
+var ladder = map[Role]int{RoleViewer: 1, RoleMember: 2, RoleAdmin: 3, RoleOwner: 4}
+
+// May says whether the role allows the action. An action or role that is not in
+// the table is never allowed.
+func (r Role) May(a Action) bool {
+	for _, allowed := range special[r] {
+		if a == allowed {
+			return true
+		}
+	}
+	floor, ok := ladder[least[a]]
+	return ok && ladder[r] >= floor
+}
+
+// AtMost says whether the role is one of the ladder's and not above other:
+// nobody hands out more than they have.
+func (r Role) AtMost(other Role) bool { return ladder[r] > 0 && ladder[r] <= ladder[other] }
+
+// Roles lists all roles, for the tests that walk the table.
+func Roles() []Role {
+	return []Role{RoleViewer, RoleMember, RoleAdmin, RoleOwner, RoleRunner, RoleRun, RoleOperator}
+}
+
+// Actor says who did something, as it stands in created_by: the prefixed id of
+// a key, a user, a run, a runner or an operator, or "system".
+type Actor string
+
+// ActorSystem is the installation itself: reconcile loops and start-up.
+const ActorSystem Actor = "system"
+
+// Identity is who is calling: a credential, its role and, unless it is the
+// operator's or a pool runner's, its workspace. It comes from the credential
+// alone; nothing in a request can change it.
+type Identity struct {
+	Workspace WorkspaceID
+	Actor     Actor
+	Role      Role
+	Name      string // of the key, for people
+	Runner    string // non-empty for a runner's credential: "pool" or "workspace"
+}
