@@ -1,0 +1,61 @@
+# Everything a newcomer needs: `make run` starts the product, `make test` proves it.
+
+SHELL := /bin/bash
+GOLANGCI := golangci-lint-2.15.0
+AIR := github.com/air-verse/air@v1.67.4
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run dev test test-all race lint fmt check generate verify clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+setup: ## install what the build and the tests need (npm packages; bubblewrap and git when root)
+	@scripts/setup
+
+build: setup ## build bin/corp with PostgreSQL inside
+	@go run ./postgres/embedded/bundler
+	@CGO_ENABLED=0 go build -trimpath -tags embedpg -ldflags '$(LDFLAGS)' -o bin/corp ./cmd/corp
+	@echo "built bin/corp $(VERSION)"
+
+run: build ## build and start everything; ctrl-c stops it
+	@exec ./bin/corp up
+
+dev: setup ## the same from source, started again at every change
+	@go run $(AIR) -c .air.toml
+
+test: setup ## the whole suite (under five minutes)
+	@go test $(TESTFLAGS) ./...
+
+test-all: setup ## the suite under the race detector, concurrent packages repeated
+	@go test -race $(TESTFLAGS) ./...
+	@go test -race -count=5 ./scheduler ./dispatch ./feed ./gateway/... ./runner/acp ./vendorsim
+
+race: setup ## the suite under the race detector
+	@go test -race $(TESTFLAGS) ./...
+
+lint: bin/$(GOLANGCI) ## static checks
+	@go vet ./...
+	@bin/$(GOLANGCI) run ./...
+
+bin/$(GOLANGCI):
+	@GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	@mv bin/golangci-lint $@
+
+fmt: bin/$(GOLANGCI) ## format
+	@bin/$(GOLANGCI) fmt ./...
+
+generate: ## write generated files again (docs/openapi.yaml)
+	@go test ./api -run TestOpenAPI -update >/dev/null
+
+verify: ## fail when a generated file or go.mod is not up to date
+	@go mod tidy -diff
+	@go test ./api -run TestOpenAPI
+
+check: lint verify race build ## what CI runs
+
+clean: ## remove what was built
+	@rm -rf bin postgres/embedded/bundle/*.tar.zst
