@@ -1,0 +1,104 @@
+// Package seal keeps the installation's secrets: it encrypts what must be read
+// again (vendor keys, git credentials) and hashes what must only be recognised
+// (API keys, run keys, lease secrets).
+//
+// Everything derives from one secret of 32 random bytes in a file that only its
+// owner may read. A sealed value is bound to the place it was made for, so a row
+// copied to another workspace or object does not open. Package seal stores
+// nothing but that file, and never logs or returns the secret.
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// SecretSize is the length of an installation's secret, in bytes.
+const SecretSize = 32
+
+// version is the first byte of a sealed value: which keys and cipher made it.
+const version = 1
+
+// ErrOpen says that a sealed value was not made by this installation for this
+// place, or was changed since.
+var ErrOpen = errors.New("a sealed value does not open: it was made with another secret file, for another object, or it was changed")
+
+// Ring seals, opens and hashes with keys derived from one secret. It is safe for
+// concurrent use.
+type Ring struct {
+	aead cipher.AEAD
+	mac  []byte
+}
+
+// New makes a ring from a secret of SecretSize bytes. The same secret makes the
+// same ring.
+func New(secret []byte) (*Ring, error) {
+	if len(secret) != SecretSize {
+		return nil, fmt.Errorf("the installation's secret has %d bytes, want %d", len(secret), SecretSize)
+	}
+	sealing, err := hkdf.Key(sha256.New, secret, nil, "corp seal v1", 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive the sealing key: %w", err)
+	}
+	mac, err := hkdf.Key(sha256.New, secret, nil, "corp hash v1", 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive the hashing key: %w", err)
+	}
+	block, err := aes.NewCipher(sealing)
+	if err != nil {
+		return nil, fmt.Errorf("make the cipher: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("make the cipher: %w", err)
+	}
+	return &Ring{aead: aead, mac: mac}, nil
+}
+
+// Seal encrypts plain for one place, which context names: workspace, kind and
+// object id. Two seals of the same value differ.
+func (r *Ring) Seal(plain []byte, context ...string) []byte {
+	sealed := make([]byte, 1+r.aead.NonceSize(), 1+r.aead.NonceSize()+len(plain)+r.aead.Overhead())
+	sealed[0] = version
+	_, _ = rand.Read(sealed[1:]) // crypto/rand.Read never fails
+	return r.aead.Seal(sealed, sealed[1:], plain, bound(context))
+}
+
+// Open decrypts what Seal made with the same context. It returns ErrOpen for
+// anything else.
+func (r *Ring) Open(sealed []byte, context ...string) ([]byte, error) {
+	head := 1 + r.aead.NonceSize()
+	if len(sealed) < head || sealed[0] != version {
+		return nil, ErrOpen
+	}
+	plain, err := r.aead.Open(nil, sealed[1:head], sealed[head:], bound(context))
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return plain, nil
+}
+
+// Hash returns 32 bytes by which a credential is stored and looked up. Without
+// the secret file nobody can compute or check one.
+func (r *Ring) Hash(secret string) []byte {
+	mac := hmac.New(sha256.New, r.mac)
+	mac.Write([]byte(secret))
+	return mac.Sum(nil)
+}
+
+// bound joins the context so that no two lists of strings look the same.
+func bound(context []string) []byte {
+	out := []byte{version}
+	for _, s := range context {
+		out = binary.AppendUvarint(out, uint64(len(s)))
+		out = append(out, s...)
+	}
+	return out
+}
