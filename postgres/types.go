@@ -1,0 +1,143 @@
+package postgres
+
+import (
+	"time"
+
+	"github.com/genericcorp/corp"
+)
+
+// Notice says that something may have changed. It is a hint: the rows are the truth.
+type Notice struct {
+	Kind      string // "event", "queue", or "resync" after every (re)connect
+	Workspace corp.WorkspaceID
+	Seq       int64 // of the newest event, with "event"
+}
+
+// RunIdentity is who makes a model call: a run that is leased now.
+type RunIdentity struct {
+	Workspace    corp.WorkspaceID
+	RunID        corp.RunID
+	TaskID       corp.TaskID
+	AgentID      corp.AgentID
+	AgentVersion int
+	Epoch        int64
+	TraceID      string
+	StopReason   corp.Reason // not empty when the run must stop: no new call may begin
+}
+
+// LeaseIdentity is what a lease's secret proves.
+type LeaseIdentity struct {
+	Workspace corp.WorkspaceID
+	Epoch     int64
+	State     corp.RunState // final after the finish, which may be repeated
+}
+
+// Idempotency makes a request safe to repeat. The empty key asks for nothing.
+type Idempotency struct {
+	Key         string
+	RequestHash []byte
+}
+
+// Grant is what a budget has just added to a server's open allowance.
+type Grant struct {
+	AllowanceID corp.AllowanceID
+	BudgetID    corp.BudgetID
+	TaskID      corp.TaskID // zero for the workspace's own budget
+	Added       corp.Nanodollars
+	Limit       corp.Nanodollars
+	Spent       corp.Nanodollars
+	Granted     corp.Nanodollars // to all servers together, this grant included
+}
+
+// Charge says which allowance a call's cost comes out of.
+type Charge struct {
+	AllowanceID corp.AllowanceID
+	BudgetID    corp.BudgetID
+}
+
+// CallRecord is a call for the ledger and the allowances that paid for it.
+type CallRecord struct {
+	corp.Call
+	Charges []Charge
+}
+
+// CallFilter narrows a list of calls; the zero filter lists all.
+type CallFilter struct {
+	Task corp.TaskID
+	Run  corp.RunID
+}
+
+// UsageFilter says which calls to sum up, and by what: "" (one total), "day",
+// "model", "agent" or "task". A zero time leaves that end open.
+type UsageFilter struct {
+	From, To time.Time // from From on, before To
+	By       string
+}
+
+// QueuedRun is a run that waits for a runner.
+type QueuedRun struct {
+	Workspace corp.WorkspaceID
+	RunID     corp.RunID
+	TaskID    corp.TaskID
+	AgentID   corp.AgentID
+	Epoch     int64 // of its last lease; a claim makes it one more
+	Priority  int
+	Labels    []string
+	NotBefore *time.Time
+	CreatedAt time.Time
+}
+
+// LeasedRun is a run that takes up a slot.
+type LeasedRun struct {
+	Workspace corp.WorkspaceID
+	RunID     corp.RunID
+	RunnerID  corp.RunnerID
+	State     corp.RunState
+}
+
+// Claim asks to lease one queued run to one runner.
+type Claim struct {
+	Workspace  corp.WorkspaceID
+	RunID      corp.RunID
+	Epoch      int64 // the queued run's epoch plus one
+	RunnerID   corp.RunnerID
+	RunnerName string
+	LeaseHash  []byte
+	RunKeyHash []byte
+	AckWithin  time.Duration
+}
+
+// LeaseProof is a lease that a runner says it holds.
+type LeaseProof struct {
+	RunID      corp.RunID
+	Epoch      int64
+	SecretHash []byte
+}
+
+// RunRef names a run under one lease.
+type RunRef struct {
+	Workspace corp.WorkspaceID
+	RunID     corp.RunID
+	Epoch     int64
+}
+
+// AllowanceRef names an allowance of a server.
+type AllowanceRef struct {
+	Workspace   corp.WorkspaceID
+	AllowanceID corp.AllowanceID
+	BudgetID    corp.BudgetID
+}
+
+// InstallationProvider is a vendor account that every workspace may use, and the
+// environment variable that holds its key.
+type InstallationProvider struct {
+	corp.Provider
+	KeyEnv string
+}
+
+// Counts is how much there is of what, over all workspaces.
+type Counts struct {
+	Runs          map[corp.RunState]int64 // the states that are not final
+	Tasks         map[corp.TaskState]int64
+	RunnersOnline int64
+}
