@@ -1,0 +1,43 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/genericcorp/corp"
+)
+
+// The waits between attempts grow with full jitter between these.
+const (
+	backoffBase = 100 * time.Millisecond
+	backoffCap  = 5 * time.Second
+)
+
+// backoff waits between attempts until its patience is used up.
+type backoff struct {
+	until   time.Time
+	attempt int
+}
+
+func newBackoff(patience time.Duration) *backoff {
+	return &backoff{until: time.Now().Add(patience)}
+}
+
+// next waits and says whether another attempt is due.
+func (b *backoff) next(ctx context.Context) bool {
+	left := time.Until(b.until)
+	if left <= 0 {
+		return false
+	}
+	b.attempt++
+	wait := corp.RetryDelay(b.attempt, backoffBase, backoffCap, rand.Int64N) //nolint:gosec // jitter, not a secret
+	timer := time.NewTimer(min(left, max(wait, time.Millisecond)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

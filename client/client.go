@@ -1,0 +1,180 @@
+// Package client is the Go client of the API: one method per operation, in the
+// words of package corp. The command line, the runner and the end-to-end tests
+// use it, and nothing else knows the routes.
+//
+// It turns the server's problems back into *corp.Error, so that a kind, a field
+// and a hint survive the wire, and it repeats requests that are safe to repeat.
+// It keeps no state but its connections, reads no environment and never prints.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/genericcorp/corp"
+)
+
+// Options are what a client may be given. The zero Options are usable.
+type Options struct {
+	// HTTP carries the requests; nil means a client of its own without a
+	// timeout over a whole request, because polls and streams are long.
+	HTTP *http.Client
+	// Patience is how long a request that is safe to repeat is repeated while
+	// the server cannot be reached. Zero means one attempt.
+	Patience time.Duration
+	// UserAgent names the program, for the server's log.
+	UserAgent string
+}
+
+// Client speaks to one server with one credential. It is safe for concurrent use.
+type Client struct {
+	root      string // the server's URL without a slash at its end
+	key       string
+	http      *http.Client
+	patience  time.Duration
+	userAgent string
+}
+
+// New makes a client of the server at baseURL ("http://127.0.0.1:7070") that
+// signs in with key. A wrong URL is reported by the first request.
+func New(baseURL, key string, opts Options) *Client {
+	c := &Client{root: strings.TrimRight(baseURL, "/"), key: key, http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent}
+	if c.http == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost = 16
+		transport.ResponseHeaderTimeout = 2 * time.Minute // longer than the longest poll
+		c.http = &http.Client{Transport: transport, CheckRedirect: refuseRedirect}
+	}
+	if c.userAgent == "" {
+		c.userAgent = "corp"
+	}
+	return c
+}
+
+// URL returns the server's address as it was given, without a slash at its end.
+func (c *Client) URL() string { return c.root }
+
+// A redirect would carry the key to another address.
+func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// request is one call of an operation. Everything but a stream body can be sent again.
+type request struct {
+	method, path string
+	query        url.Values
+	header       map[string]string
+	body         any       // sent as JSON
+	stream       io.Reader // sent as it is; such a request is never repeated once it was begun
+	repeatable   bool      // a second execution changes nothing, whatever became of the first
+	expect       int       // a status that is an answer although it is no success
+}
+
+// fetch sends r and returns what it was answered with.
+func fetch[T any](ctx context.Context, c *Client, r request) (T, error) {
+	var out T
+	err := c.call(ctx, r, &out)
+	return out, err
+}
+
+// call sends r and reads the answer's JSON into out, unless out is nil.
+func (c *Client) call(ctx context.Context, r request, out any) error {
+	resp, err := c.send(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if out == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+	} else {
+		err = json.NewDecoder(resp.Body).Decode(out)
+	}
+	if err != nil {
+		return c.broken(ctx, fmt.Errorf("read the answer to %s %s: %w", r.method, r.path, err))
+	}
+	return nil
+}
+
+// send sends r, repeating it while that is safe and there is patience left, and
+// returns a response whose status says success.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	var payload []byte
+	if r.body != nil {
+		var err error
+		if payload, err = json.Marshal(r.body); err != nil {
+			return nil, fmt.Errorf("write the request to %s %s: %w", r.method, r.path, err)
+		}
+	}
+	repeatable := r.repeatable || r.method == http.MethodGet || r.method == http.MethodPut || r.method == http.MethodDelete
+	wait := newBackoff(c.patience)
+	for {
+		resp, err := c.once(ctx, r, payload)
+		if err == nil {
+			return resp, nil
+		}
+		// A refused connection carried nothing, so even what must not happen twice may be sent again.
+		again := errors.Is(err, syscall.ECONNREFUSED) || repeatable && corp.KindOf(err) == corp.KindUnavailable
+		if !again || r.stream != nil || !wait.next(ctx) {
+			return nil, err
+		}
+	}
+}
+
+func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Response, error) {
+	target := c.root + r.path
+	if len(r.query) > 0 {
+		target += "?" + r.query.Encode()
+	}
+	body := r.stream
+	if payload != nil {
+		body = bytes.NewReader(payload)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
+	if err != nil || req.URL.Host == "" {
+		return nil, &corp.Error{Kind: corp.KindInvalid, Field: "server", Message: fmt.Sprintf("%q is not the address of a server.", c.root), Hint: "Write it like http://127.0.0.1:7070.", Err: err}
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.userAgent)
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	switch {
+	case payload != nil:
+		req.Header.Set("Content-Type", "application/json")
+	case r.stream != nil:
+		req.Header.Set("Content-Type", "application/octet-stream")
+	}
+	for name, value := range r.header {
+		req.Header.Set(name, value)
+	}
+	resp, err := c.http.Do(req) //nolint:bodyclose // closed by the caller, or by readProblem
+	if err != nil {
+		return nil, c.broken(ctx, err)
+	}
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 || resp.StatusCode == r.expect {
+		return resp, nil
+	}
+	return nil, readProblem(resp)
+}
+
+// broken reports that no whole answer arrived. The caller's own cancellation
+// stays what it is.
+func (c *Client) broken(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("ask %s: %w", c.root, ctx.Err())
+	}
+	var dial *net.OpError
+	message := fmt.Sprintf("The connection to %s broke off.", c.root)
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		message = fmt.Sprintf("The server at %s cannot be reached.", c.root)
+	}
+	return &corp.Error{Kind: corp.KindUnavailable, Code: "unreachable", Message: message, Hint: "Check the address, and that the server runs: corp up starts one.", Err: err}
+}
