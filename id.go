@@ -75,26 +75,38 @@ type (
 	PriceID      = ID[priceNoun]
 )
 
+// AnyID is any of the id types: NewID[corp.TaskID]() makes a task's.
+type AnyID interface {
+	~[16]byte
+	Prefix() string
+}
+
+// Prefix returns what the text form begins with, without the underscore.
+func (id ID[N]) Prefix() string {
+	var n N
+	return n.prefix()
+}
+
 // NewID makes a fresh id from the clock and 74 random bits.
-func NewID[N noun]() ID[N] { return NewIDAt[N](time.Now()) }
+func NewID[I AnyID]() I { return NewIDAt[I](time.Now()) }
 
 // NewIDAt makes a fresh id that carries the time t, in milliseconds.
-func NewIDAt[N noun](t time.Time) ID[N] {
-	var id ID[N]
+func NewIDAt[I AnyID](t time.Time) I {
+	var id [16]byte
 	var ms [8]byte
 	binary.BigEndian.PutUint64(ms[:], uint64(max(t.UnixMilli(), 0)))
 	copy(id[:6], ms[2:])
 	_, _ = rand.Read(id[6:]) // crypto/rand.Read never fails
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
-	return id
+	return I(id)
 }
 
 // Time returns when the id was made, to the millisecond, in UTC.
 func (id ID[N]) Time() time.Time {
 	var ms [8]byte
 	copy(ms[2:], id[:6])
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC() //nolint:gosec // 48 bits always fit
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC()
 }
 
 // IsZero says whether the id names nothing.
@@ -118,35 +130,32 @@ func (id ID[N]) String() string {
 		lo = lo>>5 | hi<<59
 		hi >>= 5
 	}
-	var n N
-	return n.prefix() + "_" + string(out[:])
+	return id.Prefix() + "_" + string(out[:])
 }
 
 // ParseID reads the prefixed form. It returns an invalid error that names the
 // prefix it expected.
-func ParseID[N noun](s string) (ID[N], error) {
-	var n N
-	var id ID[N]
-	body, ok := strings.CutPrefix(s, n.prefix()+"_")
+func ParseID[I AnyID](s string) (I, error) {
+	var zero I
+	prefix := zero.Prefix() + "_"
+	wrong := Invalid("id", "That is not an id of this kind.", fmt.Sprintf("An id of this kind starts with %q and has %d more characters.", prefix, suffixLength))
+	body, ok := strings.CutPrefix(s, prefix)
 	if !ok || len(body) != suffixLength || body[0] > '7' {
-		return id, badID(n)
+		return zero, wrong
 	}
 	var hi, lo uint64
 	for _, c := range []byte(body) {
 		v := strings.IndexByte(alphabet, c)
 		if v < 0 {
-			return id, badID(n)
+			return zero, wrong
 		}
 		hi = hi<<5 | lo>>59
 		lo = lo<<5 | uint64(v)
 	}
+	var id [16]byte
 	binary.BigEndian.PutUint64(id[:8], hi)
 	binary.BigEndian.PutUint64(id[8:], lo)
-	return id, nil
-}
-
-func badID(n noun) error {
-	return Invalid("id", "That is not an id of this kind.", fmt.Sprintf("An id of this kind starts with %q and has %d more characters.", n.prefix()+"_", suffixLength))
+	return I(id), nil
 }
 
 // MarshalText writes the prefixed form, for JSON and query strings.
@@ -158,7 +167,7 @@ func (id *ID[N]) UnmarshalText(b []byte) (err error) {
 		*id = ID[N]{}
 		return nil
 	}
-	*id, err = ParseID[N](string(b))
+	*id, err = ParseID[ID[N]](string(b))
 	return err
 }
 

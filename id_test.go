@@ -13,7 +13,7 @@ func TestIDsSurviveTextAndDatabase(t *testing.T) {
 	t.Parallel()
 	round := func(raw [16]byte) bool {
 		id := TaskID(raw)
-		back, err := ParseID[taskNoun](id.String())
+		back, err := ParseID[TaskID](id.String())
 		if id.IsZero() {
 			return err != nil
 		}
@@ -31,7 +31,7 @@ func TestIDsSortByTimeAndCarryIt(t *testing.T) {
 	var ids []string
 	for i := range 200 {
 		at := time.UnixMilli(int64(i) * 77_777_777)
-		id := NewIDAt[runNoun](at)
+		id := NewIDAt[RunID](at)
 		if !id.Time().Equal(at) {
 			t.Fatalf("id carries %v, made at %v", id.Time(), at)
 		}
@@ -45,7 +45,7 @@ func TestIDsSortByTimeAndCarryIt(t *testing.T) {
 func TestForeignAndHostileIDsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
-		NewID[runNoun]().String(), "task_", "task_" + strings.Repeat("z", 26), "task_" + strings.Repeat("0", 27),
+		NewID[RunID]().String(), "task_", "task_" + strings.Repeat("z", 26), "task_" + strings.Repeat("0", 27),
 		"task_" + strings.Repeat("i", 26), "task_" + strings.Repeat("A", 26), "'; drop table tasks", "task_\x00",
 	} {
 		var id TaskID
@@ -61,7 +61,7 @@ func TestZeroIDIsNullAndLeftOutOfJSON(t *testing.T) {
 	if v != nil || err != nil {
 		t.Errorf("zero id is %v, %v in the database, want NULL", v, err)
 	}
-	b, err := json.Marshal(Event{Seq: 1, TaskID: NewID[taskNoun]()})
+	b, err := json.Marshal(Event{Seq: 1, TaskID: NewID[TaskID]()})
 	if err != nil || strings.Contains(string(b), "run_id") || !strings.Contains(string(b), `"task_id":"task_`) {
 		t.Errorf("event is %s, %v", b, err)
 	}

@@ -56,5 +56,5 @@ func sumCost(pairs ...[2]int64) Nanodollars {
 	if q > uint64(maxNanodollars) {
 		return maxNanodollars
 	}
-	return Nanodollars(q) //nolint:gosec // bounded by the line above
+	return Nanodollars(q)
 }
