@@ -1,0 +1,179 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"github.com/genericcorp/corp"
+)
+
+// Source says where PostgreSQL's programs come from.
+type Source string
+
+// The sources.
+const (
+	SourceExplicit Source = "explicit" // Config.BinDir
+	SourceBundle   Source = "bundle"   // built into this program
+	SourceSystem   Source = "system"   // installed on this machine
+	SourceNPM      Source = "npm"      // a node_modules folder above us
+)
+
+// version is a version of PostgreSQL.
+type version struct{ major, minor int }
+
+func (v version) String() string { return strconv.Itoa(v.major) + "." + strconv.Itoa(v.minor) }
+
+// binaries is a usable set of PostgreSQL's programs.
+type binaries struct {
+	dir     string
+	source  Source
+	version version
+}
+
+func (b binaries) program(name string) string { return filepath.Join(b.dir, name) }
+
+var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)\.(\d+)`)
+
+// probe runs the postgres in dir as the account that will run it, from the
+// folder where it will work: what the two may do shows in no other way.
+func probe(ctx context.Context, dir string, source Source, as account, work string) (binaries, error) {
+	cmd := command(filepath.Join(dir, "postgres"), as, work, "--version")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	p, err := spawn(cmd)
+	if err != nil {
+		return binaries{}, fmt.Errorf("run %s: %w", cmd.Path, err)
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		_ = cmd.Process.Kill()
+		<-p.done
+		return binaries{}, ctx.Err()
+	}
+	if p.err != nil {
+		return binaries{}, fmt.Errorf("run %s: %w: %s", cmd.Path, p.err, bytes.TrimSpace(out.Bytes()))
+	}
+	m := versionText.FindSubmatch(out.Bytes())
+	if m == nil {
+		return binaries{}, fmt.Errorf("run %s: unexpected version %q", cmd.Path, out.Bytes())
+	}
+	major, majorErr := strconv.Atoi(string(m[1]))
+	minor, minorErr := strconv.Atoi(string(m[2]))
+	if err := errors.Join(majorErr, minorErr); err != nil {
+		return binaries{}, err
+	}
+	if major != Major {
+		return binaries{}, fmt.Errorf("%s is PostgreSQL %d.%d, not %d", cmd.Path, major, minor, Major)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
+		return binaries{}, fmt.Errorf("PostgreSQL in %s is incomplete: %w", dir, err)
+	}
+	return binaries{dir: dir, source: source, version: version{major, minor}}, nil
+}
+
+// finder looks for PostgreSQL's programs.
+type finder struct {
+	binDir  string   // the only place to look, if not empty
+	archive []byte   // the bundle, or nil
+	system  []string // patterns of folders of installed PostgreSQLs
+	above   []string // folders from which to look upwards for node_modules
+	store   string   // where to unpack
+	durable bool
+	as      account
+	work    string
+}
+
+// find returns the explicit programs if they are given. Else it returns the
+// bundle's or, without a bundle that runs, npm's; but the system's when they are
+// newer than those, because they get security fixes that ours may lack.
+func (f finder) find(ctx context.Context) (binaries, error) {
+	if f.binDir != "" {
+		b, err := probe(ctx, f.binDir, SourceExplicit, f.as, f.work)
+		if err != nil {
+			return b, corp.Invalid("bin_dir", "The PostgreSQL programs in "+f.binDir+" cannot be used: "+err.Error()+".",
+				fmt.Sprintf("Name the bin folder of a PostgreSQL %d.", Major))
+		}
+		return b, nil
+	}
+	own, err := f.bundled(ctx)
+	if err != nil {
+		var npmErr error
+		if own, npmErr = f.npm(ctx); npmErr != nil {
+			err = errors.Join(err, npmErr)
+		} else {
+			err = nil
+		}
+	}
+	if installed, ok := f.installed(ctx); ok && (err != nil || installed.version.minor > own.version.minor) {
+		return installed, nil
+	}
+	if err != nil {
+		return binaries{}, &corp.Error{
+			Kind: corp.KindUnavailable, Err: err,
+			Message: fmt.Sprintf("No PostgreSQL %d was found.", Major),
+			Hint:    fmt.Sprintf("Install PostgreSQL %d, run npm ci --ignore-scripts in the source folder, or set CORP_POSTGRES_URL.", Major),
+		}
+	}
+	return own, nil
+}
+
+// installed returns the newest PostgreSQL of our major version on the machine.
+func (f finder) installed(ctx context.Context) (best binaries, ok bool) {
+	for _, pattern := range f.system {
+		dirs, err := filepath.Glob(pattern)
+		if err != nil {
+			continue
+		}
+		for _, dir := range dirs {
+			// What cannot be run, or is another version, is no candidate.
+			b, err := probe(ctx, dir, SourceSystem, f.as, f.work)
+			if err == nil && (!ok || b.version.minor > best.version.minor) {
+				best, ok = b, true
+			}
+		}
+	}
+	return best, ok
+}
+
+// systemFolders are where packages of PostgreSQL put their programs.
+func systemFolders() []string {
+	major := strconv.Itoa(Major)
+	return []string{
+		"/usr/lib/postgresql/" + major + "/bin", // Debian, Ubuntu
+		"/usr/pgsql-" + major + "/bin",          // PostgreSQL's own packages for Red Hat and SUSE
+		"/usr/lib/postgresql" + major + "/bin",  // SUSE
+		"/usr/libexec/postgresql" + major,       // Alpine
+		"/usr/local/pgsql/bin",                  // built from source
+		"/usr/bin",                              // Fedora, Arch
+		"/opt/homebrew/opt/postgresql@18/bin",   // Homebrew on Apple silicon
+		"/usr/local/opt/postgresql@18/bin",      // Homebrew on Intel, FreeBSD
+		"/Applications/Postgres.app/Contents/Versions/" + major + "/bin",
+	}
+}
+
+// above returns the folders from which a person would expect node_modules to be
+// seen: the working folder and the program's own.
+func above() []string {
+	var dirs []string
+	if dir, err := os.Getwd(); err == nil {
+		dirs = append(dirs, dir)
+	}
+	if file, err := os.Executable(); err == nil {
+		if real, err := filepath.EvalSymlinks(file); err == nil {
+			file = real
+		}
+		dirs = append(dirs, filepath.Dir(file))
+	}
+	return dirs
+}
+
+// denied says whether an error is about rights, on the program or on the way.
+func denied(err error) bool { return errors.Is(err, fs.ErrPermission) }

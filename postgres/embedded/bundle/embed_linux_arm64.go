@@ -1,0 +1,8 @@
+//go:build embedpg
+
+package bundle
+
+import _ "embed" // for the archive
+
+//go:embed pg-linux-arm64.tar.zst
+var embedded []byte
