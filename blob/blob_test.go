@@ -35,8 +35,8 @@ func ids() (corp.WorkspaceID, corp.BlobID) {
 	return newWorkspaceID(), newBlobID()
 }
 
-func newWorkspaceID() (id corp.WorkspaceID) { _, _ = rand.Read(id[:]); return id }
-func newBlobID() (id corp.BlobID)           { _, _ = rand.Read(id[:]); return id }
+func newWorkspaceID() corp.WorkspaceID { return corp.NewID[corp.WorkspaceID]() }
+func newBlobID() corp.BlobID           { return corp.NewID[corp.BlobID]() }
 
 func read(t *testing.T, s *blob.Store, ws corp.WorkspaceID, id corp.BlobID) []byte {
 	t.Helper()

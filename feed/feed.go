@@ -1,0 +1,145 @@
+// Package feed wakes whoever waits for news of a workspace: live streams, and
+// the dispatcher when work was queued.
+//
+// It carries no news itself. A wake-up says "look again", wake-ups of one reader
+// run together into one, and readers then read rows after a cursor of their own;
+// so a lost or doubled notification, a slow reader or a restart loses nothing.
+// NOTIFY is the hint that makes it quick; a slow poll is the truth.
+package feed
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+)
+
+// slowPoll is how long news may stay unseen when every notification is lost.
+const slowPoll = 15 * time.Second
+
+// Hub wakes the subscribers of one server. It is safe for concurrent use.
+type Hub struct {
+	db     *postgres.DB
+	logger *slog.Logger
+	poll   time.Duration
+
+	mu      sync.Mutex
+	readers map[corp.WorkspaceID]map[chan struct{}]struct{}
+	onQueue []func()
+}
+
+// New makes a hub that wakes nobody until Run is called.
+func New(db *postgres.DB, logger *slog.Logger) *Hub {
+	return &Hub{db: db, logger: logger, poll: slowPoll, readers: map[corp.WorkspaceID]map[chan struct{}]struct{}{}}
+}
+
+// Run listens to the database until ctx ends, and returns ctx's error or the
+// one that made listening impossible.
+func (h *Hub) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var polling sync.WaitGroup
+	polling.Go(func() { h.pollSlowly(ctx) })
+	err := h.db.Listen(ctx, h.notice)
+	cancel()
+	polling.Wait()
+	return err
+}
+
+// Subscribe returns a channel that receives after something may have changed in
+// the workspace, and a function that ends the subscription. The channel holds
+// one wake-up: a reader that is busy finds that one waiting, however many came.
+// Subscribe before reading, so that nothing falls in between.
+func (h *Hub) Subscribe(ws corp.WorkspaceID) (wake <-chan struct{}, cancel func()) {
+	c := make(chan struct{}, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.readers[ws] == nil {
+		h.readers[ws] = map[chan struct{}]struct{}{}
+	}
+	h.readers[ws][c] = struct{}{}
+	return c, sync.OnceFunc(func() { h.unsubscribe(ws, c) })
+}
+
+// OnQueue has fn called after runs may have been queued, in any workspace. fn
+// must not block; it may be called from several goroutines.
+func (h *Hub) OnQueue(fn func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onQueue = append(h.onQueue, fn)
+}
+
+func (h *Hub) unsubscribe(ws corp.WorkspaceID, c chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.readers[ws], c)
+	if len(h.readers[ws]) == 0 {
+		delete(h.readers, ws)
+	}
+}
+
+func (h *Hub) pollSlowly(ctx context.Context) {
+	ticker := time.NewTicker(h.poll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			h.wakeAll()
+		}
+	}
+}
+
+// notice passes on what the database said. After a reconnect nobody knows what
+// was missed, so everybody looks.
+func (h *Hub) notice(n postgres.Notice) {
+	switch n.Kind {
+	case "event":
+		h.wake(n.Workspace)
+	case "queue":
+		h.queued()
+	case "resync":
+		h.wakeAll()
+	default:
+		h.logger.Warn("notification of an unknown kind", "kind", n.Kind)
+	}
+}
+
+func (h *Hub) wake(ws corp.WorkspaceID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.readers[ws] {
+		nudge(c)
+	}
+}
+
+func (h *Hub) wakeAll() {
+	h.mu.Lock()
+	for _, readers := range h.readers {
+		for c := range readers {
+			nudge(c)
+		}
+	}
+	h.mu.Unlock()
+	h.queued()
+}
+
+func (h *Hub) queued() {
+	h.mu.Lock()
+	calls := h.onQueue
+	h.mu.Unlock()
+	for _, fn := range calls {
+		fn()
+	}
+}
+
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it has one waiting
+	}
+}
