@@ -79,18 +79,13 @@ func New(db *postgres.DB, ring *seal.Ring, server corp.ServerID, address string,
 func (d *Dispatcher) Leading() bool { return d.seat.Load() != nil }
 
 // Wake says that there may be new work. It never blocks; calls are coalesced.
-func (d *Dispatcher) Wake() {
-	select {
-	case d.dirty <- struct{}{}:
-	default:
-	}
-}
+func (d *Dispatcher) Wake() { signal(d.dirty) }
 
 // Finished is a hint that a run has given its slot back. Without it the slot is
 // found free at the next reading of the database.
-func (d *Dispatcher) Finished(ws corp.WorkspaceID, run corp.RunID) {
+func (d *Dispatcher) Finished(_ corp.WorkspaceID, run corp.RunID) {
 	if s := d.seat.Load(); s != nil {
-		s.finished(ws, run)
+		s.finished(run)
 	}
 }
 

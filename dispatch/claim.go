@@ -1,0 +1,112 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+	"github.com/genericcorp/corp/scheduler"
+)
+
+// pick is a run chosen for a poll and not yet leased.
+type pick struct {
+	ask   *ask
+	grant grant
+	claim postgres.Claim
+}
+
+// serve leases what fits to the polls that wait, a batch at a time.
+func (s *seat) serve(ctx context.Context) {
+	for {
+		picks := s.choose()
+		if len(picks) == 0 || !s.claim(ctx, picks) {
+			return
+		}
+	}
+}
+
+// choose goes round the polls and gives each one run in turn, so that two idle
+// runners share what there is.
+func (s *seat) choose() []pick {
+	var picks []pick
+	now := time.Now()
+	hungry := slices.Clone(s.polls)
+	for len(hungry) > 0 && len(picks) < batch {
+		still := hungry[:0]
+		for _, a := range hungry {
+			if len(picks) == batch || a.ctx.Err() != nil || a.free <= 0 {
+				continue
+			}
+			it, ok := s.queue.Pick(scheduler.Runner{Workspace: a.runner.Workspace, Labels: a.runner.Labels, Runtimes: a.runner.Runtimes}, now)
+			if !ok {
+				continue
+			}
+			s.queue.Start(it.Workspace, it.Run)
+			picks = append(picks, s.lease(a, it))
+			if a.free--; a.free > 0 {
+				still = append(still, a)
+			}
+		}
+		hungry = still
+	}
+	return picks
+}
+
+// lease makes the secrets of one lease. They are new with each epoch.
+func (s *seat) lease(a *ask, it scheduler.Item) pick {
+	g := grant{
+		workspace: it.Workspace, run: it.Run, epoch: it.Epoch + 1,
+		secret: corp.NewSecret(corp.KeyPrefixLease), runKey: corp.NewSecret(corp.KeyPrefixRun),
+	}
+	return pick{ask: a, grant: g, claim: postgres.Claim{
+		Workspace: it.Workspace, RunID: it.Run, Epoch: g.epoch, RunnerID: a.runner.ID, RunnerName: a.runner.Name,
+		LeaseHash: s.ring.Hash(g.secret), RunKeyHash: s.ring.Hash(g.runKey), AckWithin: s.times.Ack,
+	}}
+}
+
+// claim leases the picks in one statement that the term fences, and answers
+// their polls. It says whether there is a point in going on at once.
+func (s *seat) claim(ctx context.Context, picks []pick) bool {
+	claims := make([]postgres.Claim, len(picks))
+	for i, p := range picks {
+		claims[i] = p.claim
+	}
+	claimed, err := s.db.System("dispatch").ClaimRuns(ctx, s.server, s.term, claims)
+	if err != nil && ctx.Err() == nil {
+		// Perhaps it was done and only the answer is missing: the rows will tell.
+		s.logger.ErrorContext(ctx, "runs could not be leased", slog.Int("runs", len(picks)), slog.Any("error", err))
+	}
+	done := make(map[corp.RunID]bool, len(claimed))
+	for _, run := range claimed {
+		done[run] = true
+	}
+	for _, p := range picks {
+		if done[p.grant.run] {
+			p.ask.grants = append(p.ask.grants, p.grant)
+			continue
+		}
+		p.ask.free++
+		s.queue.Finish(p.grant.run) // cancelled, or leased by nobody we know
+		s.stale = true
+	}
+	s.reply()
+	if len(claimed) == 0 {
+		signal(s.doubt)
+	}
+	return err == nil && len(claimed) > 0
+}
+
+// reply answers the polls that have something to take home.
+func (s *seat) reply() {
+	s.polls = slices.DeleteFunc(s.polls, func(a *ask) bool {
+		if len(a.grants) == 0 {
+			return false
+		}
+		s.answers[a.runner.ID] = answer{a.seq, a.grants, time.Now()}
+		a.answer(a.grants)
+		return true
+	})
+}
