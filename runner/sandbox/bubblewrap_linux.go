@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -70,14 +71,17 @@ func (p Profile) bubblewrapArguments(uid int, asRoot bool, firstFile int) []stri
 	} else {
 		args = append(args, "--unshare-user", "--uid", strconv.Itoa(uid), "--gid", strconv.Itoa(uid))
 	}
+	for _, dir := range []string{"/etc", "/run", "/var", "/corp", "/corp/bin"} { // otherwise closed to ownUID
+		args = append(args, "--perms", "0755", "--dir", dir)
+	}
 	args = append(args, systemArguments()...)
 	for i, f := range generatedFiles(uid) {
 		args = append(args, "--perms", "0644", "--file", strconv.Itoa(firstFile+i), f.path)
 	}
 	for _, path := range p.ReadOnly {
-		args = append(args, "--ro-bind", path, path)
+		args = append(append(args, openParents(path)...), "--ro-bind", path, path)
 	}
-	args = append(args, "--dir", "/run", "--dir", "/var", "--symlink", TmpPath, "/var/tmp", "--ro-bind", p.Binary, BinaryPath)
+	args = append(args, "--symlink", TmpPath, "/var/tmp", "--ro-bind", p.Binary, BinaryPath)
 	if p.Tmp == "" {
 		args = append(args, "--perms", "1777", "--size", strconv.Itoa(shmBytes), "--tmpfs", TmpPath)
 	}
@@ -95,6 +99,15 @@ func bind(writable bool) string {
 		return "--bind"
 	}
 	return "--ro-bind"
+}
+
+// openParents makes the folders above path, which would else be closed to ownUID.
+func openParents(path string) []string {
+	var args []string
+	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
+		args = append([]string{"--perms", "0755", "--dir", dir}, args...)
+	}
+	return args
 }
 
 func systemArguments() []string {

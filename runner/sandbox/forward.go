@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ const (
 // forward listens on a loopback port and carries every connection to the unix
 // socket, both ways, until the process ends.
 func forward(port int, socket string) error {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("open the way to the gateway: %w", err)
 	}
@@ -51,7 +52,7 @@ func acceptAll(listener net.Listener, socket string) {
 // request that has ended still gets its answer.
 func relay(inner net.Conn, socket string) {
 	defer func() { _ = inner.Close() }()
-	outer, err := net.Dial("unix", socket)
+	outer, err := (&net.Dialer{}).DialContext(context.Background(), "unix", socket)
 	if err != nil {
 		return // the process inside sees its connection closed
 	}

@@ -148,7 +148,7 @@ func (f *firstProcess) reap() int {
 			continue
 		}
 		end.Code = status.ExitStatus()
-		if status.Signaled() {
+		if status.Signaled() { //nolint:misspell // the kernel's own spelling
 			const afterSignal = 128
 			end.Code, end.Signal = afterSignal+int(status.Signal()), status.Signal().String()
 		}

@@ -102,10 +102,7 @@ func (p *Process) StdoutPipe() (io.ReadCloser, error) {
 // process runs. An error with Code "sandbox" says that the sandbox could not be
 // made; an invalid one that the program in it could not be started.
 func (p *Process) Start() error {
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = p.Stdin, p.Stdout, p.notice
-	if p.Stderr != nil {
-		p.cmd.Stderr = io.MultiWriter(p.notice, p.Stderr)
-	}
+	p.connectStreams()
 	if err := p.connect(); err != nil {
 		return errors.Join(err, p.closeOpened())
 	}
@@ -133,6 +130,32 @@ func (p *Process) Start() error {
 		return p.startError(errors.Join(err, waitErr))
 	}
 	return nil
+}
+
+// connectStreams also keeps the first words on the error stream. As with
+// exec.Cmd, both streams may go to one writer, which then is called by one
+// goroutine at a time.
+func (p *Process) connectStreams() {
+	var one sync.Mutex
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = p.Stdin, p.Stdout, p.notice
+	if _, isFile := p.Stdout.(*os.File); p.Stdout != nil && !isFile {
+		p.cmd.Stdout = &inTurn{one: &one, to: p.Stdout}
+	}
+	if p.Stderr != nil {
+		p.cmd.Stderr = io.MultiWriter(p.notice, &inTurn{one: &one, to: p.Stderr})
+	}
+}
+
+// inTurn is a writer that takes turns with others.
+type inTurn struct {
+	one *sync.Mutex
+	to  io.Writer
+}
+
+func (w *inTurn) Write(p []byte) (int, error) {
+	w.one.Lock()
+	defer w.one.Unlock()
+	return w.to.Write(p)
 }
 
 // startError tells a sandbox that could not be made from a context that ended.

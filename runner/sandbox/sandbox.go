@@ -14,7 +14,6 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -58,7 +57,10 @@ func Detect(ctx context.Context, binary string) (Level, error) {
 		return "", fmt.Errorf("detect sandbox: %w", err)
 	}
 	level, err := try(ctx, work, binary)
-	return level, errors.Join(err, os.RemoveAll(work))
+	if removeErr := os.RemoveAll(work); err == nil && removeErr != nil {
+		return "", fmt.Errorf("detect sandbox: %w", removeErr)
+	}
+	return level, err
 }
 
 func try(ctx context.Context, work, binary string) (Level, error) {

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,9 +25,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case Subcommand:
-			os.Exit(Init())
+			syscall.Exit(Init()) // os.Exit waits a second under the race detector
 		case "dial":
 			os.Exit(dialRole(os.Args[2]))
+		case "bridge":
+			os.Exit(bridgeRole(os.Args[2]))
+		case "get":
+			n, _ := strconv.Atoi(os.Args[3])
+			os.Exit(getRole(os.Args[2], n))
 		case "runner":
 			os.Exit(runnerRole(Level(os.Args[2]), os.Args[3]))
 		}
@@ -155,22 +161,26 @@ func TestEveryTestHoldsForAnOrdinaryUser(t *testing.T) {
 		return // this whole run is that
 	}
 	const nobody = 65534
-	dir, err := os.MkdirTemp("", "corp-nobody-")
+	dir, err := os.MkdirTemp("", "corp-nobody-") //nolint:usetesting // t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	program, err := os.ReadFile(binaryPath(t))
-	if err != nil {
-		t.Fatal(err)
-	}
 	binary, tmp := filepath.Join(dir, "corp.test"), filepath.Join(dir, "tmp")
 	for _, err := range []error{
-		os.Chmod(dir, 0o755), os.WriteFile(binary, program, 0o755), os.Mkdir(tmp, 0o700), os.Chown(tmp, nobody, nobody),
+		os.Chmod(dir, 0o755), os.Mkdir(tmp, 0o700), os.Chown(tmp, nobody, nobody),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	// Copied by another process: a descriptor of ours that is open for writing
+	// would be inherited by the tests beside this one, and the file be "busy".
+	if out, err := exec.CommandContext(t.Context(), "cp", binaryPath(t), binary).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chmod(binary, 0o755); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.skip=OrdinaryUser")
 	cmd.Dir = tmp
@@ -194,7 +204,7 @@ func TestDetectSaysWhatToInstallWhereNothingStarts(t *testing.T) {
 	t.Parallel()
 	// A binary that is not corp: the sandbox is made, and nobody answers in it.
 	_, err := Detect(t.Context(), "/usr/bin/false")
-	e, ok := err.(*corp.Error)
+	e, ok := errors.AsType[*corp.Error](err)
 	if !ok || e.Kind != corp.KindUnavailable || e.Code != string(corp.ReasonSandbox) || !strings.Contains(e.Hint, "apt install bubblewrap") {
 		t.Fatalf("got %#v", err)
 	}
@@ -251,6 +261,7 @@ func TestTheEnvironmentIsOnlyWhatTheProfileSays(t *testing.T) {
 func TestTheEnvironmentIsOnNoArgumentListAndInNoOuterProcess(t *testing.T) {
 	t.Parallel()
 	bothLevels(t, func(t *testing.T, level Level) {
+		t.Helper()
 		_, p := place(t, level)
 		p.Env = []string{"RUN_KEY=gc_run_canary"}
 		process, err := Command(t.Context(), p, "sh", "-c", "echo ready; sleep 1000")
@@ -286,6 +297,7 @@ func TestTheEnvironmentIsOnNoArgumentListAndInNoOuterProcess(t *testing.T) {
 func TestExitCodesAndSignalsComeBackExactly(t *testing.T) {
 	t.Parallel()
 	bothLevels(t, func(t *testing.T, level Level) {
+		t.Helper()
 		_, p := place(t, level)
 		for script, want := range map[string]Exit{
 			"exit 0":                 {},
@@ -305,6 +317,7 @@ func TestExitCodesAndSignalsComeBackExactly(t *testing.T) {
 func TestAMissingProgramIsAnInputErrorAndNotASandboxError(t *testing.T) {
 	t.Parallel()
 	bothLevels(t, func(t *testing.T, level Level) {
+		t.Helper()
 		_, p := place(t, level)
 		for _, name := range []string{"no-such-program", "/no/such/program", "./nothing"} {
 			process, err := Command(t.Context(), p, name)
