@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+)
+
+const (
+	anthropicKeyEnv  = "ANTHROPIC_API_KEY"
+	defaultWorkspace = "default"
+	defaultAgent     = "default"
+	defaultModel     = "anthropic/claude-sonnet-4-5"
+)
+
+// furnish makes what a first start needs (a workspace, an agent, the keys that
+// sign this machine's command line in) and refreshes what belongs to this start.
+func (s *server) furnish(ctx context.Context) error {
+	if err := s.offerProviders(ctx); err != nil {
+		return err
+	}
+	known, err := readLocal(s.config.Data)
+	switch {
+	case err == nil && s.accepts(ctx, known.Key) && s.accepts(ctx, known.Operator):
+		s.local = known
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		if err := s.signIn(ctx); err != nil {
+			return fmt.Errorf("make the first keys: %w", err)
+		}
+	default:
+		return err
+	}
+	s.local.Server = s.url()
+	return writeLocal(s.config.Data, s.local)
+}
+
+// offerProviders makes the vendor keys in the environment usable by every
+// workspace; the keys themselves stay there.
+func (s *server) offerProviders(ctx context.Context) error {
+	var offered []postgres.InstallationProvider
+	if s.env.Getenv(anthropicKeyEnv) != "" {
+		offered = append(offered, postgres.InstallationProvider{
+			Provider: corp.Provider{ID: corp.NewID[corp.ProviderID](), ProviderSpec: corp.ProviderSpec{
+				Name: "anthropic", Dialect: corp.DialectAnthropic, BaseURL: strings.TrimSuffix(s.config.AnthropicURL, "/"), Vendor: "anthropic",
+			}, Installation: true, CreatedBy: corp.ActorSystem},
+			KeyEnv: anthropicKeyEnv,
+		})
+	}
+	if err := s.db.System("offer providers").SetInstallationProviders(ctx, offered); err != nil {
+		return fmt.Errorf("offer the installation's providers: %w", err)
+	}
+	return nil
+}
+
+func (s *server) accepts(ctx context.Context, key string) bool {
+	if key == "" {
+		return false
+	}
+	_, err := s.db.Auth().Key(ctx, s.ring.Hash(key))
+	return err == nil
+}
+
+// signIn makes the default workspace unless it is there, and new keys to it and
+// to the installation for this machine's command line.
+func (s *server) signIn(ctx context.Context) error {
+	system := s.db.System("first start")
+	ws, err := system.CreateWorkspace(ctx, corp.ActorSystem, defaultWorkspace, "Default", "unlimited")
+	if corp.KindOf(err) == corp.KindConflict {
+		ws, err = s.findWorkspace(ctx, defaultWorkspace)
+	} else if err == nil {
+		s.fresh = true
+	}
+	if err != nil {
+		return err
+	}
+	in := s.db.In(ws.ID)
+	_, err = in.CreateAgent(ctx, corp.ActorSystem, corp.AgentSpec{Name: defaultAgent, Runtime: corp.RuntimeBuiltin, Model: defaultModel})
+	if err != nil && corp.KindOf(err) != corp.KindConflict {
+		return err
+	}
+	s.local = local{Key: corp.NewSecret(corp.KeyPrefixLive), Operator: corp.NewSecret(corp.KeyPrefixOp)}
+	_, err = in.CreateAPIKey(ctx, corp.ActorSystem, corp.APIKey{
+		ID: corp.NewID[corp.APIKeyID](), Name: "command line of the server's machine", Role: corp.RoleOwner,
+		Prefix: corp.ShownSecret(s.local.Key), CreatedBy: corp.ActorSystem, CreatedAt: time.Now(),
+	}, s.ring.Hash(s.local.Key))
+	if err != nil {
+		return err
+	}
+	return system.CreateOperatorKey(ctx, corp.NewID[corp.OperatorID](), "command line of the server's machine", corp.RoleOperator, corp.ShownSecret(s.local.Operator), s.ring.Hash(s.local.Operator))
+}
+
+func (s *server) findWorkspace(ctx context.Context, slug string) (corp.Workspace, error) {
+	page := corp.Page{Limit: corp.MaxPage}
+	for {
+		list, err := s.db.System("first start").Workspaces(ctx, page)
+		if err != nil {
+			return corp.Workspace{}, err
+		}
+		for _, ws := range list.Items {
+			if ws.Slug == slug {
+				return ws, nil
+			}
+		}
+		if page.Cursor = list.NextCursor; page.Cursor == "" {
+			return corp.Workspace{}, corp.NotFound("workspace")
+		}
+	}
+}
+
+// announce says where things are. It is for people, so it goes to Out and not to the log.
+func (s *server) announce() {
+	w := s.env.Out
+	pg := "external"
+	if s.db.inside != nil {
+		pg = fmt.Sprintf("%s inside (%s)", s.db.inside.Version(), s.db.inside.Source())
+	}
+	line := func(name, text string) { _, _ = fmt.Fprintf(w, "  %-11s %s\n", name, text) }
+	_, _ = fmt.Fprintf(w, "\nGeneric Corp %s is ready.\n", version)
+	line("api", s.url())
+	line("gateway", s.gatewayURL())
+	line("postgresql", pg)
+	line("data", s.config.Data)
+	if s.config.NoRunner {
+		line("runner", "none (--no-runner)")
+	} else {
+		line("runner", fmt.Sprintf("%d slots, sandbox %s", s.config.Slots, s.config.Sandbox))
+	}
+	if s.env.Getenv(anthropicKeyEnv) == "" {
+		line("provider", "none yet: corp provider add, or set "+anthropicKeyEnv+"; corp demo needs none")
+	} else {
+		line("provider", "anthropic, with "+anthropicKeyEnv)
+	}
+	line("signed in", "the command line on this machine is, through "+s.config.path(localFile))
+	if s.fresh {
+		line("elsewhere", fmt.Sprintf("corp key create laptop --role member, then CORP_SERVER=%s CORP_KEY=…", s.url()))
+	}
+	_, _ = fmt.Fprintf(w, "\nTry: corp demo        corp run --repo . \"fix the failing test\"\n\n")
+}

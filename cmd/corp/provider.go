@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/client"
+)
+
+func newProvider(o *options) *cobra.Command {
+	return parent("provider", "Say which vendor accounts model calls go through",
+		newProviderAdd(o),
+		newList(o, lister[corp.Provider]{
+			short: "List the providers",
+			page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Provider], error) {
+				return c.Providers(ctx, p)
+			},
+			header: []any{"NAME", "DIALECT", "VENDOR", "BASE URL", "OF", "ID"},
+			columns: func(p corp.Provider) []any {
+				of := "workspace"
+				if p.Installation {
+					of = "installation"
+				}
+				return []any{p.Name, p.Dialect, p.Vendor, p.BaseURL, of, p.ID}
+			},
+		}),
+		&cobra.Command{
+			Use: "archive NAME", Short: "Retire a provider; its calls stay in the ledger", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				c, err := o.connect()
+				if err != nil {
+					return err
+				}
+				p, err := findProvider(cmd.Context(), c, args[0])
+				if err == nil {
+					p, err = c.ArchiveProvider(cmd.Context(), p.ID)
+				}
+				return o.showProvider(p, "archived", err)
+			},
+		},
+	)
+}
+
+func newProviderAdd(o *options) *cobra.Command {
+	var ask client.ProviderRequest
+	var keyEnv string
+	var replace bool
+	cmd := &cobra.Command{
+		Use: "add NAME", Short: "Add a vendor account",
+		Long: "Adds a vendor account. Its key is read from the variable that --key-env names, sealed\nby the server and never shown again; agents never see it.",
+		Args: cobra.ExactArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVar(&ask.Dialect, "dialect", corp.DialectAnthropic, "the protocol that it speaks")
+	f.StringVar(&ask.BaseURL, "base-url", "", "its address, without /v1")
+	f.StringVar(&keyEnv, "key-env", "", "the environment variable that holds its key")
+	f.StringVar(&ask.Vendor, "vendor", "", "whose prices apply (default: the dialect's vendor)")
+	f.BoolVar(&replace, "replace", false, "replace the provider of this name, or only its key")
+	_ = cmd.MarkFlagRequired("base-url")
+	_ = cmd.MarkFlagRequired("key-env")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ask.Name = args[0]
+		if ask.Key = o.env.Getenv(keyEnv); ask.Key == "" {
+			return usageError{corp.Invalid("key-env", fmt.Sprintf("The environment variable %q is empty or not set.", keyEnv), "Put the vendor's key in it: export "+keyEnv+"=…")}
+		}
+		c, err := o.connect()
+		if err != nil {
+			return err
+		}
+		var p corp.Provider
+		if replace {
+			if p, err = findProvider(cmd.Context(), c, ask.Name); err == nil {
+				p, err = c.UpdateProvider(cmd.Context(), p.ID, ask)
+			}
+		} else {
+			p, err = c.CreateProvider(cmd.Context(), ask)
+		}
+		return o.showProvider(p, "saved", err)
+	}
+	return cmd
+}
+
+func (o *options) showProvider(p corp.Provider, done string, err error) error {
+	if err != nil {
+		return err
+	}
+	return o.print(p, func(w *tabwriter.Writer) {
+		row(w, fmt.Sprintf("Provider %s (%s at %s) %s: %s", p.Name, p.Dialect, p.BaseURL, done, p.ID))
+	})
+}
+
+// findProvider finds a provider of the workspace by name.
+func findProvider(ctx context.Context, c *client.Client, name string) (corp.Provider, error) {
+	all, err := collect(ctx, corp.MaxPage, c.Providers)
+	if err != nil {
+		return corp.Provider{}, err
+	}
+	for _, p := range all {
+		if !p.Installation && (p.Name == name || p.ID.String() == name) {
+			return p, nil
+		}
+	}
+	return corp.Provider{}, corp.NotFound("provider of this workspace")
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/client"
+)
+
+func newRepository(o *options) *cobra.Command {
+	return parent("repository", "Keep git sources with their credentials",
+		newRepositoryAdd(o),
+		newList(o, lister[corp.Repository]{
+			short: "List the repositories",
+			page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Repository], error) {
+				return c.Repositories(ctx, p)
+			},
+			header:  []any{"NAME", "URL", "BASE", "CREDENTIAL", "ID"},
+			columns: func(r corp.Repository) []any { return []any{r.Name, r.URL, r.DefaultBase, r.HasCredential, r.ID} },
+		}),
+		&cobra.Command{
+			Use: "archive NAME", Short: "Retire a repository; its tasks stay", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				c, err := o.connect()
+				if err != nil {
+					return err
+				}
+				r, err := findRepository(cmd.Context(), c, args[0])
+				if err == nil {
+					r, err = c.ArchiveRepository(cmd.Context(), r.ID)
+				}
+				return o.showRepository(r, "archived", err)
+			},
+		},
+	)
+}
+
+func newRepositoryAdd(o *options) *cobra.Command {
+	var ask client.RepositoryRequest
+	var user, passwordEnv string
+	cmd := &cobra.Command{Use: "add NAME URL", Short: "Keep a git source, with its credential", Args: cobra.ExactArgs(2)}
+	f := cmd.Flags()
+	f.StringVar(&ask.DefaultBase, "base", "", "the ref that tasks start from (default: the remote's HEAD)")
+	f.StringVar(&user, "user", "x-access-token", "user name to sign in with")
+	f.StringVar(&passwordEnv, "password-env", "", "environment variable with the password or token")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ask.Name, ask.URL = args[0], args[1]
+		if passwordEnv != "" {
+			password := o.env.Getenv(passwordEnv)
+			if password == "" {
+				return usageError{corp.Invalid("password-env", fmt.Sprintf("The environment variable %q is empty or not set.", passwordEnv), "Put the password or token in it: export "+passwordEnv+"=…")}
+			}
+			ask.Credential = &corp.GitCredential{Username: user, Password: password}
+		}
+		c, err := o.connect()
+		if err != nil {
+			return err
+		}
+		r, err := c.CreateRepository(cmd.Context(), ask)
+		return o.showRepository(r, "saved", err)
+	}
+	return cmd
+}
+
+func (o *options) showRepository(r corp.Repository, done string, err error) error {
+	if err != nil {
+		return err
+	}
+	return o.print(r, func(w *tabwriter.Writer) { row(w, fmt.Sprintf("Repository %s (%s) %s: %s", r.Name, r.URL, done, r.ID)) })
+}
+
+// findRepository finds a repository of the workspace by name or id.
+func findRepository(ctx context.Context, c *client.Client, name string) (corp.Repository, error) {
+	all, err := collect(ctx, corp.MaxPage, c.Repositories)
+	if err != nil {
+		return corp.Repository{}, err
+	}
+	for _, r := range all {
+		if r.Name == name || r.ID.String() == name {
+			return r, nil
+		}
+	}
+	return corp.Repository{}, corp.NotFound("repository")
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+)
+
+// showResult writes what came of a run.
+func (o *options) showResult(r runResult, source *source) error {
+	return o.print(r, func(w *tabwriter.Writer) {
+		row(w)
+		row(w, "state", stateAndReason(string(r.State), r.Reason))
+		if r.Detail != "" {
+			row(w, "detail", r.Detail)
+		}
+		if r.Branch != "" {
+			row(w, "branch", r.Branch+" "+source.where(r))
+			row(w, "commit", r.Commit)
+		}
+		if d := r.Diffstat; d != nil {
+			row(w, "diff", fmt.Sprintf("%d files, +%d -%d", d.Files, d.Insertions, d.Deletions))
+			for i, p := range d.Paths {
+				if i == 10 {
+					row(w, "", fmt.Sprintf("… and %d more", len(d.Paths)-i))
+					break
+				}
+				row(w, "", fmt.Sprintf("%s +%d -%d", p.Path, p.Insertions, p.Deletions))
+			}
+		}
+		if c := r.Check; c != nil {
+			verdict := "passed"
+			if !c.Passed {
+				verdict = fmt.Sprintf("failed with exit code %d", c.ExitCode)
+			}
+			row(w, "check", fmt.Sprintf("%s: %s (%.1fs)", c.Command, verdict, c.Seconds))
+			if !c.Passed {
+				for line := range strings.Lines(lastLines(c.Output, 12)) {
+					row(w, "", line)
+				}
+			}
+		}
+		row(w, "calls", fmt.Sprintf("%d model calls%s", r.Calls, simulatedNote(r.Simulated)))
+		row(w, "tokens", fmt.Sprintf("%d in (%d fresh, %d cached), %d out", r.Usage.Input(), r.Usage.FreshInput, r.Usage.CacheRead, r.Usage.Output))
+		row(w, "cost", fmt.Sprintf("%s%s", r.Cost, simulatedNote(r.Simulated)))
+		row(w, "time", fmt.Sprintf("%.1fs", r.Seconds))
+	})
+}
+
+func simulatedNote(simulated bool) string {
+	if simulated {
+		return " (simulated)"
+	}
+	return ""
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

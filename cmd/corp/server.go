@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/api"
+	"github.com/genericcorp/corp/blob"
+	"github.com/genericcorp/corp/dispatch"
+	"github.com/genericcorp/corp/feed"
+	"github.com/genericcorp/corp/gateway"
+	"github.com/genericcorp/corp/reconcile"
+	"github.com/genericcorp/corp/seal"
+)
+
+// server is the parts of "corp up", connected.
+type server struct {
+	env     *environment
+	config  *config
+	log     *slog.Logger
+	id      corp.ServerID
+	ring    *seal.Ring
+	db      *database
+	hub     *feed.Hub
+	leader  *dispatch.Dispatcher
+	gateway *gateway.Gateway
+	loops   *reconcile.Loops
+	api     *api.API
+	local   local
+	fresh   bool // this is the installation's first start
+
+	apiListener, gatewayListener net.Listener
+}
+
+func newServer(ctx context.Context, o *options, c *config, log *slog.Logger) (_ *server, err error) {
+	s := &server{env: o.env, config: c, log: log, id: corp.NewID[corp.ServerID]()}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err = s.listen(ctx); err != nil {
+		return nil, err
+	}
+	if s.ring, err = seal.Load(c.path("secret.key")); err != nil {
+		return nil, err
+	}
+	if s.db, err = openDatabase(ctx, c, log); err != nil {
+		return nil, err
+	}
+	if err = s.db.System("register server").RegisterServer(ctx, s.id, s.apiListener.Addr().String(), version); err != nil {
+		return nil, err
+	}
+	if err = s.furnish(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.connect()
+}
+
+// listen takes both addresses before anything else, so that a second server on
+// the same machine fails at once and changes nothing.
+func (s *server) listen(ctx context.Context) (err error) {
+	open := func(field, address string) (net.Listener, error) {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err != nil {
+			return nil, &corp.Error{Kind: corp.KindInvalid, Field: field, Message: "The server cannot listen on " + address + ".", Hint: "Is one running already? Name another address with --" + field + ", or stop the other program.", Err: err}
+		}
+		return l, nil
+	}
+	if s.apiListener, err = open("listen", s.config.Listen); err != nil {
+		return err
+	}
+	s.gatewayListener, err = open("gateway-listen", s.config.GatewayListen)
+	return err
+}
+
+// connect builds the parts that need the database, and ties them together.
+func (s *server) connect() (err error) {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	times := s.config.times()
+	s.hub = feed.New(s.db.DB, s.log)
+	s.leader = dispatch.New(s.db.DB, s.ring, s.id, s.apiListener.Addr().String(), times, s.log)
+	s.hub.OnQueue(s.leader.Wake)
+	s.gateway, err = gateway.New(gateway.Config{
+		DB: s.db.DB, Ring: s.ring, Server: s.id, JournalPath: s.config.path("gateway.journal"),
+		Env: s.env.Getenv, Logger: s.log, Registerer: metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("build the gateway: %w", err)
+	}
+	blobs, err := blob.Open(s.config.path("blobs"))
+	if err != nil {
+		return fmt.Errorf("open the blob store: %w", err)
+	}
+	s.loops = reconcile.New(s.db.DB, s.id, times.Margin, s.log)
+	s.api, err = api.New(api.Config{
+		DB: s.db.DB, Hub: s.hub, Dispatcher: s.leader, Blobs: blobs, Ring: s.ring, GatewayURL: s.gatewayURL, Times: times,
+		Version: version, Logger: s.log, Registerer: metrics, Gatherer: metrics,
+		OnFinish: func(_ corp.WorkspaceID, run corp.RunID) { s.gateway.Forget(run) },
+	})
+	return err
+}
+
+func (c *config) times() dispatch.Times {
+	t := dispatch.DefaultTimes()
+	t.PollWait, t.Ack, t.Heartbeat, t.TTL, t.Margin = c.PollWait, c.AckWithin, c.Heartbeat, c.LeaseTTL, c.LeaseMargin
+	return t
+}
+
+func (s *server) url() string { return "http://" + reachable(s.apiListener.Addr()) }
+
+func (s *server) gatewayURL() string {
+	if s.config.GatewayURL != "" {
+		return s.config.GatewayURL
+	}
+	return "http://" + reachable(s.gatewayListener.Addr())
+}
+
+// reachable turns an address that means "all of this machine's" into one that
+// can be called.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return a.String()
+}
+
+// run serves until ctx ends, then stops in the order that loses nothing: the
+// runner while the API still answers it, the API and the gateway while the
+// database still takes their last rows.
+func (s *server) run(ctx context.Context) error {
+	live, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if err := s.gateway.Recover(live); err != nil {
+		return fmt.Errorf("reckon with the last gateway's journal: %w", err)
+	}
+	parts, live := errgroup.WithContext(live)
+	start := func(name string, run func(context.Context) error) {
+		parts.Go(func() error {
+			if err := run(live); err != nil && !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	start("feed", s.hub.Run)
+	start("dispatch", s.leader.Run)
+	start("gateway", s.gateway.Run)
+	start("reconcile", s.loops.Run)
+	start("api", func(ctx context.Context) error { return serve(ctx, s.apiListener, s.api.Handler()) })
+	start("gateway listener", func(ctx context.Context) error { return serve(ctx, s.gatewayListener, s.gateway) })
+
+	child, err := s.startRunner(live)
+	if err == nil {
+		s.announce()
+		select {
+		case <-ctx.Done():
+		case <-live.Done():
+		}
+		s.log.InfoContext(ctx, "stopping")
+		child.stop(20 * time.Second)
+	}
+	stop()
+	return errors.Join(err, parts.Wait())
+}
+
+// serve answers on l until ctx ends. Long polls and streams end with ctx; what
+// is left after five seconds is cut.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(patience); err != nil {
+		return srv.Close()
+	}
+	return nil
+}
+
+func (s *server) close() {
+	for _, l := range []net.Listener{s.apiListener, s.gatewayListener} {
+		if l != nil {
+			_ = l.Close() // already closed when it was served
+		}
+	}
+	if s.db != nil {
+		s.db.close(s.log)
+	}
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/client"
+)
+
+func newTask(o *options) *cobra.Command {
+	var state, agent string
+	list := newList(o, lister[corp.Task]{
+		short: "List tasks, newest first",
+		watch: true,
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&state, "state", "", "queued, running, blocked, succeeded, failed, cancelled or dead")
+			cmd.Flags().StringVar(&agent, "agent", "", "only those of an agent")
+		},
+		page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Task], error) {
+			return c.Tasks(ctx, client.TaskQuery{State: corp.TaskState(state), Agent: agent}, p)
+		},
+		header: []any{"TASK", "STATE", "REASON", "AGENT", "RUNS", "COST", "CREATED", "PROMPT"},
+		columns: func(t corp.Task) []any {
+			return []any{t.ID, t.State, t.Reason, t.Agent, t.Attempts, t.Spent, ago(t.CreatedAt), shorten(t.Prompt, 50)}
+		},
+	})
+	change := func(use, short string, do func(context.Context, *client.Client, corp.TaskID) (corp.Task, error)) *cobra.Command {
+		return &cobra.Command{Use: use + " TASK", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := parseArg[corp.TaskID](args[0])
+			if err != nil {
+				return err
+			}
+			c, err := o.connect()
+			if err != nil {
+				return err
+			}
+			t, err := do(cmd.Context(), c, id)
+			if err != nil {
+				return err
+			}
+			return o.print(t, func(w *tabwriter.Writer) { row(w, fmt.Sprintf("Task %s is %s. %s", t.ID, t.State, t.Detail)) })
+		}}
+	}
+	return parent("task", "List, show, cancel and retry tasks", list, newTaskShow(o),
+		change("cancel", "Cancel a task; a running one is told to stop", func(ctx context.Context, c *client.Client, id corp.TaskID) (corp.Task, error) {
+			return c.CancelTask(ctx, id)
+		}),
+		change("retry", "Give a task that ended badly another run", func(ctx context.Context, c *client.Client, id corp.TaskID) (corp.Task, error) {
+			return c.RetryTask(ctx, id)
+		}),
+	)
+}
+
+// taskWithRuns is what "task show" prints.
+type taskWithRuns struct {
+	corp.Task
+	Runs []corp.Run `json:"runs"`
+}
+
+func newTaskShow(o *options) *cobra.Command {
+	var watch bool
+	cmd := &cobra.Command{Use: "show TASK", Short: "Show a task and its runs", Args: cobra.ExactArgs(1)}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again whenever it changes")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		id, err := parseArg[corp.TaskID](args[0])
+		if err != nil {
+			return err
+		}
+		c, err := o.connect()
+		if err != nil {
+			return err
+		}
+		show := func(ctx context.Context) error { return o.showTask(ctx, c, id) }
+		if watch {
+			return o.watch(cmd.Context(), c, client.StreamQuery{Tasks: []corp.TaskID{id}, UntilFinal: true}, show)
+		}
+		return show(cmd.Context())
+	}
+	return cmd
+}
+
+func (o *options) showTask(ctx context.Context, c *client.Client, id corp.TaskID) error {
+	var t taskWithRuns
+	var err error
+	if t.Task, err = c.Task(ctx, id); err != nil {
+		return err
+	}
+	if t.Runs, err = collect(ctx, corp.MaxPage, func(ctx context.Context, p corp.Page) (corp.List[corp.Run], error) { return c.Runs(ctx, id, p) }); err != nil {
+		return err
+	}
+	return o.print(t, func(w *tabwriter.Writer) {
+		row(w, "task", t.ID)
+		row(w, "state", stateAndReason(string(t.State), t.Reason))
+		if t.Detail != "" {
+			row(w, "detail", t.Detail)
+		}
+		row(w, "agent", fmt.Sprintf("%s (version %d)", t.Agent, t.AgentVersion))
+		row(w, "base", t.Base+" "+t.BaseCommit)
+		budget := "none"
+		if t.Budget != nil {
+			budget = t.Budget.String()
+		}
+		row(w, "spent", fmt.Sprintf("%s of budget %s", t.Spent, budget))
+		row(w, "created", fmt.Sprintf("%s by %s", ago(t.CreatedAt), t.CreatedBy))
+		row(w, "prompt", shorten(t.Prompt, 200))
+		row(w)
+		row(w, "RUN", "ATTEMPT", "STATE", "RUNNER", "CALLS", "COST", "BRANCH", "DETAIL")
+		for _, r := range t.Runs {
+			row(w, r.ID, r.Attempt, stateAndReason(string(r.State), r.Reason), r.RunnerName, r.Calls, r.Cost, r.Branch, shorten(r.Detail, 80))
+		}
+	})
+}
+
+func stateAndReason(state string, reason corp.Reason) string {
+	if reason == corp.ReasonNone {
+		return state
+	}
+	return fmt.Sprintf("%s (%s)", state, reason)
+}
