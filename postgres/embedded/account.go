@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -108,8 +109,8 @@ func (a account) own(top string) error {
 	if err != nil {
 		return err
 	}
-	for i := len(names) - 1; i >= 0; i-- {
-		if err := os.Lchown(names[i], a.uid, a.gid); err != nil {
+	for _, name := range slices.Backward(names) {
+		if err := os.Lchown(name, a.uid, a.gid); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ func TestServerNeverRunsAsRoot(t *testing.T) {
 	}
 	_, line, _ := strings.Cut(string(status), "\nUid:")
 	line, _, _ = strings.Cut(line, "\n")
-	for _, uid := range strings.Fields(line) { // real, effective, saved, file system
+	for uid := range strings.FieldsSeq(line) { // real, effective, saved, file system
 		if uid == "0" {
 			t.Errorf("postgres runs with user ids %s", line)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/genericcorp/corp"
@@ -83,7 +84,7 @@ func probe(ctx context.Context, dir string, source Source, as account, work stri
 type finder struct {
 	binDir  string   // the only place to look, if not empty
 	archive []byte   // the bundle, or nil
-	system  []string // patterns of folders of installed PostgreSQLs
+	system  []string // where installed PostgreSQLs have their programs
 	above   []string // folders from which to look upwards for node_modules
 	store   string   // where to unpack
 	durable bool
@@ -96,51 +97,48 @@ type finder struct {
 // newer than those, because they get security fixes that ours may lack.
 func (f finder) find(ctx context.Context) (binaries, error) {
 	if f.binDir != "" {
-		b, err := probe(ctx, f.binDir, SourceExplicit, f.as, f.work)
-		if err != nil {
-			return b, corp.Invalid("bin_dir", "The PostgreSQL programs in "+f.binDir+" cannot be used: "+err.Error()+".",
-				fmt.Sprintf("Name the bin folder of a PostgreSQL %d.", Major))
+		return f.explicit(ctx)
+	}
+	var found []binaries
+	var missing error
+	for _, source := range []func(context.Context) (binaries, error){f.bundled, f.npm} {
+		b, err := source(ctx)
+		if err == nil {
+			found = append(found, b)
+			break
 		}
-		return b, nil
+		missing = errors.Join(missing, err)
 	}
-	own, err := f.bundled(ctx)
-	if err != nil {
-		var npmErr error
-		if own, npmErr = f.npm(ctx); npmErr != nil {
-			err = errors.Join(err, npmErr)
-		} else {
-			err = nil
-		}
-	}
-	if installed, ok := f.installed(ctx); ok && (err != nil || installed.version.minor > own.version.minor) {
-		return installed, nil
-	}
-	if err != nil {
+	found = append(found, f.installed(ctx)...)
+	if len(found) == 0 {
 		return binaries{}, &corp.Error{
-			Kind: corp.KindUnavailable, Err: err,
+			Kind: corp.KindUnavailable, Err: missing,
 			Message: fmt.Sprintf("No PostgreSQL %d was found.", Major),
 			Hint:    fmt.Sprintf("Install PostgreSQL %d, run npm ci --ignore-scripts in the source folder, or set CORP_POSTGRES_URL.", Major),
 		}
 	}
-	return own, nil
+	// The first of the newest: ours when the system's is no newer.
+	return slices.MaxFunc(found, func(a, b binaries) int { return a.version.minor - b.version.minor }), nil
 }
 
-// installed returns the newest PostgreSQL of our major version on the machine.
-func (f finder) installed(ctx context.Context) (best binaries, ok bool) {
-	for _, pattern := range f.system {
-		dirs, err := filepath.Glob(pattern)
-		if err != nil {
-			continue
-		}
-		for _, dir := range dirs {
-			// What cannot be run, or is another version, is no candidate.
-			b, err := probe(ctx, dir, SourceSystem, f.as, f.work)
-			if err == nil && (!ok || b.version.minor > best.version.minor) {
-				best, ok = b, true
-			}
+func (f finder) explicit(ctx context.Context) (binaries, error) {
+	b, err := probe(ctx, f.binDir, SourceExplicit, f.as, f.work)
+	if err != nil {
+		return b, corp.Invalid("bin_dir", "The PostgreSQL programs in "+f.binDir+" cannot be used: "+err.Error()+".",
+			fmt.Sprintf("Name the bin folder of a PostgreSQL %d.", Major))
+	}
+	return b, nil
+}
+
+// installed returns the PostgreSQLs of our major version on the machine.
+func (f finder) installed(ctx context.Context) (found []binaries) {
+	for _, dir := range f.system {
+		// What is not there, cannot be run or is another version is no candidate.
+		if b, err := probe(ctx, dir, SourceSystem, f.as, f.work); err == nil {
+			found = append(found, b)
 		}
 	}
-	return best, ok
+	return found
 }
 
 // systemFolders are where packages of PostgreSQL put their programs.

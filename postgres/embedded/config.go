@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -79,11 +80,9 @@ func checkSettings(settings map[string]string) error {
 			return corp.Invalid("settings", "A PostgreSQL setting has a name or a value that is not allowed.",
 				"Names are lower case; a value is one line.")
 		}
-		for _, r := range reserved {
-			if name == r {
-				return corp.Invalid("settings", "The PostgreSQL setting "+name+" cannot be changed here.",
-					"Use your own PostgreSQL through CORP_POSTGRES_URL to set it.")
-			}
+		if slices.Contains(reserved, name) {
+			return corp.Invalid("settings", "The PostgreSQL setting "+name+" cannot be changed here.",
+				"Use your own PostgreSQL through CORP_POSTGRES_URL to set it.")
 		}
 	}
 	return nil

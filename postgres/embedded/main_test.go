@@ -21,7 +21,7 @@ import (
 )
 
 // childEnv makes the test program a server in a process of its own, to be
-// killed: its value is a childTask.
+// killed. It reads a childTask, and stops the server when its input ends.
 const childEnv = "CORP_EMBEDDED_TEST_CHILD"
 
 // childTask is what a child process is to do.
@@ -34,8 +34,8 @@ type childTask struct {
 var shared string
 
 func TestMain(m *testing.M) {
-	if task := os.Getenv(childEnv); task != "" {
-		os.Exit(child(task))
+	if os.Getenv(childEnv) != "" {
+		os.Exit(child())
 	}
 	os.Exit(runTests(m))
 }
@@ -69,7 +69,7 @@ func memoryDisk() string {
 // newDir returns a folder for one cluster that any user can reach.
 func newDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(shared, "t-")
+	dir, err := os.MkdirTemp(shared, "t-") //nolint:usetesting // t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,20 +170,15 @@ type childProcess struct {
 // not nil.
 func startChild(t *testing.T, task childTask, cred *syscall.Credential) *childProcess {
 	t.Helper()
-	text, err := json.Marshal(task)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd := exec.Command(testProgram(t))
 	cmd.Dir = shared
-	cmd.Env = []string{childEnv + "=" + string(text), "PATH=/usr/bin:/bin", "TMPDIR=/tmp"}
+	cmd.Env = []string{childEnv + "=1", "PATH=/usr/bin:/bin", "TMPDIR=/tmp"}
 	cmd.Stderr = t.Output()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The child stops its server when its input ends.
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +190,9 @@ func startChild(t *testing.T, task childTask, cred *syscall.Credential) *childPr
 		_ = in.Close()
 		_ = cmd.Wait()
 	})
+	if err := json.NewEncoder(in).Encode(task); err != nil {
+		t.Fatal(err)
+	}
 	return &childProcess{cmd: cmd, lines: bufio.NewScanner(out)}
 }
 
@@ -272,10 +270,10 @@ func npmPackage(t *testing.T) string {
 }
 
 // child is the main function of a child process.
-func child(text string) int {
+func child() int {
 	ctx := context.Background()
 	var task childTask
-	if err := json.Unmarshal([]byte(text), &task); err != nil {
+	if err := json.NewDecoder(os.Stdin).Decode(&task); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

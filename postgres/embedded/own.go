@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,11 @@ func (f finder) bundled(ctx context.Context) (binaries, error) {
 	if len(f.archive) == 0 {
 		return binaries{}, fmt.Errorf("bundle: %w", errNone)
 	}
-	dir, err := f.keep(bundle.Key(f.archive), func(dst string) error { return bundle.Unpack(f.archive, dst) })
+	key, err := bundle.Key(bytes.NewReader(f.archive))
+	if err != nil {
+		return binaries{}, err
+	}
+	dir, err := f.keep(key, func(dst string) error { return bundle.Unpack(f.archive, dst) })
 	if err != nil {
 		return binaries{}, fmt.Errorf("bundle: %w", err)
 	}
@@ -51,11 +56,16 @@ func (f finder) npm(ctx context.Context) (binaries, error) {
 }
 
 func (f finder) npmCopy(ctx context.Context, pkg string) (binaries, error) {
-	manifest, err := os.ReadFile(filepath.Join(pkg, "package.json"))
+	manifest, err := os.Open(filepath.Join(pkg, "package.json"))
 	if err != nil {
 		return binaries{}, err
 	}
-	dir, err := f.keep(bundle.Key(manifest), func(dst string) error { return bundle.Copy(pkg, dst) })
+	defer func() { _ = manifest.Close() }()
+	key, err := bundle.Key(manifest)
+	if err != nil {
+		return binaries{}, err
+	}
+	dir, err := f.keep(key, func(dst string) error { return bundle.Copy(pkg, dst) })
 	if err != nil {
 		return binaries{}, err
 	}

@@ -39,22 +39,21 @@ func writeConf(f folder, as account, durable bool, extra map[string]string) erro
 // settingsText starts from what initdb found out about this machine.
 func settingsText(durable bool, extra map[string]string) string {
 	settings := map[string]string{
-		"allow_alter_system":  "off",
-		"autovacuum_naptime":  "30s",
-		"huge_pages":          "off",
-		"io_workers":          "1",
-		"jit":                 "off",
-		"lc_messages":         "C",
-		"log_line_prefix":     "%m [%p] %q%u@%d ",
-		"log_timezone":        "UTC",
-		"max_connections":     "100",
-		"max_wal_senders":     "4",
-		"max_wal_size":        "512MB",
-		"min_wal_size":        "64MB",
-		"password_encryption": "scram-sha-256",
-		"shared_buffers":      "128MB",
-		"timezone":            "UTC",
-		"wal_compression":     "on",
+		"allow_alter_system": "off",
+		"autovacuum_naptime": "30s",
+		"huge_pages":         "off",
+		"io_workers":         "1",
+		"jit":                "off",
+		"lc_messages":        "C",
+		"log_line_prefix":    "%m [%p] %q%u@%d ",
+		"log_timezone":       "UTC",
+		"max_connections":    "100",
+		"max_wal_senders":    "4",
+		"max_wal_size":       "512MB",
+		"min_wal_size":       "64MB",
+		"shared_buffers":     "128MB",
+		"timezone":           "UTC",
+		"wal_compression":    "on",
 	}
 	if !durable {
 		// A commit still writes the log to the kernel, where only the machine

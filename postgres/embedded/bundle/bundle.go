@@ -13,16 +13,22 @@ package bundle
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"io"
 )
 
 // Embedded returns the archive for this platform that the build put into the
 // program (build tag embedpg), or nil.
 func Embedded() []byte { return embedded }
 
-// Key names the content of an archive: twelve hexadecimal digits.
-func Key(archive []byte) string {
-	sum := sha256.Sum256(archive)
-	return hex.EncodeToString(sum[:6])
+// Key names a content, such as that of an archive: twelve hexadecimal digits.
+// It returns the errors of r.
+func Key(r io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, r); err != nil {
+		return "", fmt.Errorf("hash content: %w", err)
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:6]), nil
 }
 
 // FileName is the name of the archive for an operating system and a processor,

@@ -46,10 +46,15 @@ func untar(r io.Reader, dst string) error {
 		return fmt.Errorf("unpack: %w", err)
 	}
 	u := unpacker{root: root, members: tar.NewReader(r), left: maxBytes}
-	for range maxMembers {
+	for n := range maxMembers {
 		done, err := u.next()
-		if done || err != nil {
+		switch {
+		case err != nil:
 			return err
+		case done && n == 0:
+			return errors.New("unpack: the archive is empty")
+		case done:
+			return nil
 		}
 	}
 	return fmt.Errorf("unpack: more than %d members", maxMembers)

@@ -7,6 +7,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,13 +20,13 @@ func main() {
 	goarch := flag.String("goarch", runtime.GOARCH, "processor to pack for")
 	out := flag.String("out", filepath.Join("postgres", "embedded", "bundle"), "folder for the archive")
 	flag.Parse()
-	if err := run(*goos, *goarch, *out); err != nil {
+	if err := run(os.Stdout, *goos, *goarch, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bundler:", err)
 		os.Exit(1)
 	}
 }
 
-func run(goos, goarch, out string) error {
+func run(w io.Writer, goos, goarch, out string) error {
 	dir, err := os.Getwd()
 	if err != nil {
 		return err
@@ -48,6 +49,6 @@ func run(goos, goarch, out string) error {
 	if written {
 		state = "written"
 	}
-	fmt.Printf("%s %s (%.1f MB)\n", file, state, float64(info.Size())/1e6)
-	return nil
+	_, err = fmt.Fprintf(w, "%s %s (%.1f MB)\n", file, state, float64(info.Size())/1e6)
+	return err
 }
