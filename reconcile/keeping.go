@@ -1,0 +1,40 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// TouchServer says that this server lives, so that nobody takes its money.
+func (r *Reconciler) TouchServer(ctx context.Context) error {
+	if err := r.DB.System("reconcile").TouchServer(ctx, r.Server); err != nil {
+		return fmt.Errorf("touch server: %w", err)
+	}
+	return nil
+}
+
+// MakePartitions makes room for the coming months' entries, calls and events.
+func (r *Reconciler) MakePartitions(ctx context.Context) error {
+	made, err := r.DB.System("reconcile").EnsurePartitions(ctx, time.Now().UTC(), Months)
+	if err != nil {
+		return fmt.Errorf("make partitions: %w", err)
+	}
+	if made > 0 {
+		r.Logger.InfoContext(ctx, "partitions made", slog.Int("partitions", made))
+	}
+	return nil
+}
+
+// DropKeys forgets the idempotency keys that nobody repeats any more.
+func (r *Reconciler) DropKeys(ctx context.Context) error {
+	dropped, err := r.DB.System("reconcile").DropIdempotencyKeys(ctx, r.Keys)
+	if err != nil {
+		return fmt.Errorf("drop idempotency keys: %w", err)
+	}
+	if dropped > 0 {
+		r.Logger.InfoContext(ctx, "idempotency keys dropped", slog.Int("keys", dropped))
+	}
+	return nil
+}

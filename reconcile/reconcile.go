@@ -1,0 +1,113 @@
+// Package reconcile makes state follow the clock: it takes back offers that
+// nobody acknowledged, runs whose lease or time ran out, and the money that a
+// dead server held, and it keeps the tables in order.
+//
+// Every server runs it. Each round asks the database what is due by the
+// database's own clock and repairs one item per transaction, fenced by the
+// item's epoch, so that two servers doing the same do it once. It schedules
+// nothing and talks to no runner.
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+)
+
+// Config says how often, and after how long. Zero durations take the defaults.
+type Config struct {
+	DB     *postgres.DB
+	Server corp.ServerID // who touches its own row to say that it lives
+	Logger *slog.Logger
+
+	Sweep  time.Duration // between two looks for offers, leases and overdue runs; 1 s
+	TTL    time.Duration // of a lease: after a start the runners get one to make themselves heard; 30 s
+	Margin time.Duration // a lease is lost this long after it ran out; 5 s
+	Grace  time.Duration // a run is expired this long after its time was used up; 30 s
+
+	Alive time.Duration // between two signs of life of this server; 10 s
+	Dead  time.Duration // a server that was silent for this long does not come back for its money; 10 min
+	Money time.Duration // between two looks for dead servers; 1 min
+
+	Keeping time.Duration // between two rounds of housekeeping; 1 h
+	Keys    time.Duration // how long an idempotency key is remembered; 24 h
+}
+
+// Months is how many months ahead there is a partition for.
+const Months = 3
+
+// Reconciler runs the loops.
+type Reconciler struct {
+	Config
+}
+
+// New makes a reconciler with the defaults for what c leaves zero.
+func New(c Config) *Reconciler {
+	for field, value := range map[*time.Duration]time.Duration{
+		&c.Sweep: time.Second, &c.TTL: 30 * time.Second, &c.Margin: 5 * time.Second, &c.Grace: 30 * time.Second,
+		&c.Alive: 10 * time.Second, &c.Dead: 10 * time.Minute, &c.Money: time.Minute,
+		&c.Keeping: time.Hour, &c.Keys: 24 * time.Hour,
+	} {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	return &Reconciler{c}
+}
+
+// loop is one round and how often it is done.
+type loop struct {
+	name    string
+	after   time.Duration // before the first round
+	every   time.Duration
+	runOnce func(context.Context) error
+}
+
+// Run does all rounds at their times until ctx ends. It returns nil: a round
+// that fails is logged and done again.
+func (r *Reconciler) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	for _, l := range []loop{
+		{"offers", 0, r.Sweep, r.RequeueOffers},
+		{"leases", r.TTL, r.Sweep, r.LoseRuns},
+		{"overdue", 0, r.Sweep, r.ExpireRuns},
+		{"server", 0, r.Alive, r.TouchServer},
+		{"allowances", r.Money, r.Money, r.CloseAllowances},
+		{"partitions", 0, r.Keeping, r.MakePartitions},
+		{"idempotency keys", 0, r.Keeping, r.DropKeys},
+	} {
+		all.Go(func() { r.repeat(ctx, l) })
+	}
+	all.Wait()
+	return nil
+}
+
+// repeat logs a loop's first failure and its recovery, not every round between.
+func (r *Reconciler) repeat(ctx context.Context, l loop) {
+	timer := time.NewTimer(l.after)
+	defer timer.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		err := l.runOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err != nil && !failing:
+			r.Logger.ErrorContext(ctx, "a round failed and will be repeated", slog.String("loop", l.name), slog.Any("error", err))
+		case err == nil && failing:
+			r.Logger.InfoContext(ctx, "rounds succeed again", slog.String("loop", l.name))
+		}
+		failing = err != nil
+		timer.Reset(l.every)
+	}
+}
