@@ -28,7 +28,9 @@ func talk(t *testing.T, options ClientOptions, do func(*Agent) AgentHandlers) (*
 	client := Start(context.Background(), cr, cw, options)
 	return client, func() {
 		client.Close()
-		_ = <-ended
+		if err := <-ended; err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("the agent's side ended with %v", err)
+		}
 	}
 }
 
@@ -196,7 +198,9 @@ func TestACancelThatFollowsThePromptAtOnceIsNotLost(t *testing.T) {
 				t.Errorf("answer = %s, %v", buf[:n], err)
 			}
 			_ = peer.Close()
-			_ = <-ended
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }
