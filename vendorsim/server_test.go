@@ -2,6 +2,7 @@ package vendorsim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -210,9 +211,12 @@ func TestATextOfATemplateIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.render(&scene{Prompt: strings.Repeat("x", 1<<20), ToolResults: make([]string, 65)})
-	if err == nil || !strings.Contains(err.Error(), errTooLong.Error()) {
-		t.Errorf("got %v", err)
+	sc := &scene{Prompt: strings.Repeat("x", 100), ToolResults: make([]string, 10)}
+	if text, err := s.renderWithin(sc, 1000); err != nil || len(text) != 1000 {
+		t.Errorf("at the bound: %d bytes, %v", len(text), err)
+	}
+	if _, err := s.renderWithin(sc, 999); !errors.Is(err, errTooLong) {
+		t.Errorf("beyond it: %v", err)
 	}
 }
 

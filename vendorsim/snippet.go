@@ -11,8 +11,8 @@ import (
 // take the machine's memory.
 const maxText = 64 << 20
 
-// errTooLong reports a text beyond maxText.
-var errTooLong = fmt.Errorf("the text is longer than %d MiB", maxText>>20)
+// errTooLong reports a text beyond its bound.
+var errTooLong = errors.New("the text is too long")
 
 // scene is what a template sees of the conversation.
 type scene struct {
@@ -80,23 +80,28 @@ func parseSnippet(text string, known capture) (snippet, error) {
 }
 
 // render returns the text for the scene, always valid UTF-8.
-func (s snippet) render(sc *scene) (string, error) {
+func (s snippet) render(sc *scene) (string, error) { return s.renderWithin(sc, maxText) }
+
+func (s snippet) renderWithin(sc *scene, limit int) (string, error) {
 	if s.tmpl == nil {
 		return s.literal, nil
 	}
-	var out limitedText
+	out := limitedText{limit: limit}
 	if err := s.tmpl.Execute(&out, sc); err != nil {
 		return "", fmt.Errorf("fill template: %w", err)
 	}
 	return strings.ToValidUTF8(out.text.String(), "\ufffd"), nil
 }
 
-// limitedText is a builder that refuses more than maxText bytes.
-type limitedText struct{ text strings.Builder }
+// limitedText is a builder that refuses more than limit bytes.
+type limitedText struct {
+	text  strings.Builder
+	limit int
+}
 
 // Write appends p, or fails with errTooLong.
 func (l *limitedText) Write(p []byte) (int, error) {
-	if l.text.Len()+len(p) > maxText {
+	if l.text.Len()+len(p) > l.limit {
 		return 0, errTooLong
 	}
 	return l.text.Write(p)
