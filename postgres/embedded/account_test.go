@@ -96,6 +96,41 @@ func TestRunAsRootIsRefused(t *testing.T) {
 	}
 }
 
+func TestAUserWithoutAnEntryIsExplained(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		return // only root can become a user that does not exist
+	}
+	dir := newDir(t)
+	if err := os.Chmod(filepath.Dir(dir), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	const unknown = 48_613
+	c := startChild(t, childTask{Config: Config{Dir: dir, BinDir: binDir(t)}}, &syscall.Credential{Uid: unknown, Gid: unknown})
+	if line := c.line(); !strings.HasPrefix(line, "error: ") || !strings.Contains(line, "no entry in the user database") {
+		t.Errorf("start as an unknown user: %q, want an explanation", line)
+	}
+	// An initialised cluster is all that such a user lacks.
+	cfg := Config{Dir: dir, BinDir: binDir(t), Cache: filepath.Join(filepath.Dir(dir), "cache")}
+	as := account{uid: unknown, gid: unknown, drop: true}
+	made := startServer(t, Config{Dir: newDir(t), BinDir: cfg.BinDir, RunAs: strconv.Itoa(nobody)})
+	stopServer(t, made)
+	kept := filepath.Join(cfg.Cache, "cluster-"+made.Version()+"-"+strconv.Itoa(unknown))
+	if err := os.MkdirAll(kept, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyTree(made.folder.data(), kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := as.own(cfg.Cache); err != nil {
+		t.Fatal(err)
+	}
+	c = startChild(t, childTask{Config: cfg}, as.credential())
+	if line := c.line(); !strings.HasPrefix(line, "pid ") {
+		t.Errorf("start of a copied cluster as an unknown user: %q", line)
+	}
+}
+
 func TestAFolderThatPostgresCannotEnterIsExplained(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)

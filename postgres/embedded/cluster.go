@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -109,10 +108,6 @@ func (c cluster) fill(ctx context.Context, dir string) error {
 // initdb initialises an empty folder. The collation is PostgreSQL's own: with
 // one of the C library or ICU, indexes would break when those change.
 func (c cluster) initdb(ctx context.Context, dir string) error {
-	if _, err := user.LookupId(strconv.Itoa(c.as.uid)); err != nil {
-		return corp.Invalid("run_as", fmt.Sprintf("User %d has no entry in the user database, and PostgreSQL's initdb needs one.", c.as.uid),
-			"Add the user to /etc/passwd, or run corp as a user that has an entry.")
-	}
 	if err := c.as.own(dir); err != nil {
 		return err
 	}
@@ -141,6 +136,10 @@ func (c cluster) initdb(ctx context.Context, dir string) error {
 		_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
 		<-p.done
 		return fmt.Errorf("run initdb: %w", ctx.Err())
+	}
+	if bytes.Contains(out.Bytes(), []byte("could not look up effective user ID")) {
+		return corp.Invalid("run_as", fmt.Sprintf("User %d has no entry in the user database, and PostgreSQL's initdb needs one.", c.as.uid),
+			"Add the user to /etc/passwd, or run corp as a user that has an entry.")
 	}
 	if p.err != nil {
 		return fmt.Errorf("run initdb: %w: %s", p.err, bytes.TrimSpace(out.Bytes()))

@@ -300,8 +300,7 @@ func TestKillDuringTheFirstStartIsHealedByTheNext(t *testing.T) {
 				})
 			})
 			c.kill(t)
-			cfg.Logger = logger(t)
-			s := startServer(t, cfg)
+			s := startServer(t, quick(t, cfg.Dir))
 			if query[int](t, s.AppURL(), "SELECT 1") != 1 {
 				t.Error("the server does not answer")
 			}

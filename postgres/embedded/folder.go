@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,9 @@ func (f folder) data() string            { return f.path("data") }
 func (f folder) conf() string            { return f.path("conf") }
 func (f folder) log() string             { return f.path("postgres.log") }
 
+// forkGrace is how long a lock may outlive the process that held it.
+const forkGrace = time.Second
+
 // claim makes the folder and locks it. The kernel gives the lock back when this
 // program ends, however it ends; no child inherits it.
 func (f folder) claim(root bool) (*os.File, error) {
@@ -35,7 +39,13 @@ func (f folder) claim(root bool) (*os.File, error) {
 	if err != nil {
 		return nil, corp.Invalid("dir", "The database's folder cannot be written: "+err.Error()+".", "Run as the user that owns it, or choose another folder.")
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// A child between fork and exec still holds what its parent had open, for a
+	// moment even when the parent is gone.
+	await(forkGrace, func() bool {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		return err == nil
+	})
+	if err != nil {
 		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, corp.Conflict("The database in "+string(f)+" is in use by another process.", "Stop the other corp, or use another folder with --data.")

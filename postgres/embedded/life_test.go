@@ -132,7 +132,7 @@ func TestOfManyStartsOnOneFolderExactlyOneWins(t *testing.T) {
 
 func TestCancelledStartLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	for _, after := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 600 * time.Millisecond} {
+	for _, after := range []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) {
 			t.Parallel()
 			cfg := Config{Dir: newDir(t), Logger: logger(t)}
@@ -147,7 +147,7 @@ func TestCancelledStartLeavesNothingRunning(t *testing.T) {
 			if left := residents(cfg.Dir + "/data"); len(left) > 0 {
 				t.Errorf("processes %v outlived the start", left)
 			}
-			startServer(t, cfg)
+			startServer(t, quick(t, cfg.Dir))
 		})
 	}
 }

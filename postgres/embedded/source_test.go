@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres/embedded/bundle"
 )
@@ -89,7 +91,7 @@ func TestTheNewestProgramsOfTheRightMajorAreChosen(t *testing.T) {
 			if c.bundle != "" {
 				var packed bytes.Buffer
 				pkg := bundle.Find(npmTree(t, c.bundle), bundle.PackageName(runtime.GOOS, runtime.GOARCH))
-				if err := bundle.Pack(&packed, pkg); err != nil {
+				if err := bundle.Pack(&packed, pkg, zstd.SpeedFastest); err != nil {
 					t.Fatal(err)
 				}
 				f.archive = packed.Bytes()
@@ -136,7 +138,7 @@ func TestExplicitProgramsAreUsedOrRefusedButNeverReplaced(t *testing.T) {
 func TestTheBundleIsUnpackedOnceAndRuns(t *testing.T) {
 	t.Parallel()
 	var packed bytes.Buffer
-	if err := bundle.Pack(&packed, npmPackage(t)); err != nil {
+	if err := bundle.Pack(&packed, npmPackage(t), zstd.SpeedFastest); err != nil {
 		t.Fatal(err)
 	}
 	cfg := Config{Dir: newDir(t), Logger: logger(t)}

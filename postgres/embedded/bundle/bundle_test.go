@@ -182,7 +182,7 @@ func TestAPackedPackageComesOutPrunedAndWithItsLinks(t *testing.T) {
 	t.Parallel()
 	pkg := newPackage(t)
 	var packed bytes.Buffer
-	if err := Pack(&packed, pkg); err != nil {
+	if err := Pack(&packed, pkg, zstd.SpeedFastest); err != nil {
 		t.Fatal(err)
 	}
 	unpacked, copied := filepath.Join(t.TempDir(), "u"), filepath.Join(t.TempDir(), "c")
@@ -243,7 +243,7 @@ func TestListedLinksMayNotLeaveTheirFolder(t *testing.T) {
 		if err := MakeLinks(pkg); err == nil {
 			t.Errorf("%s: links were made", list)
 		}
-		if err := Pack(io.Discard, pkg); err == nil {
+		if err := Pack(io.Discard, pkg, zstd.SpeedFastest); err == nil {
 			t.Errorf("%s: links were packed", list)
 		}
 	}

@@ -19,10 +19,11 @@ import (
 const window = 32 << 20
 
 // Pack writes the archive of the npm package in folder pkg: its native folder
-// without what a server does not need, and with the missing links.
-func Pack(w io.Writer, pkg string) error {
+// without what a server does not need, and with the missing links. The level
+// trades time for size; any archive unpacks alike.
+func Pack(w io.Writer, pkg string, level zstd.EncoderLevel) error {
 	zw, err := zstd.NewWriter(w,
-		zstd.WithEncoderLevel(zstd.SpeedBestCompression),
+		zstd.WithEncoderLevel(level),
 		zstd.WithWindowSize(window),
 		zstd.WithEncoderConcurrency(1)) // one order of blocks, one result
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // An archive begins with a frame that decompressors skip. It holds the hash of
@@ -40,7 +42,7 @@ func Build(file, pkg string) (written bool, err error) {
 	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(stamp)
 	if err == nil {
-		err = Pack(tmp, pkg)
+		err = Pack(tmp, pkg, zstd.SpeedBestCompression)
 	}
 	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err != nil {
 		return false, fmt.Errorf("build bundle: %w", err)
