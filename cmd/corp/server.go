@@ -34,7 +34,7 @@ type server struct {
 	hub     *feed.Hub
 	leader  *dispatch.Dispatcher
 	gateway *gateway.Gateway
-	loops   *reconcile.Loops
+	loops   *reconcile.Reconciler
 	api     *api.API
 	local   local
 	fresh   bool // this is the installation's first start
@@ -103,7 +103,7 @@ func (s *server) connect() (err error) {
 	if err != nil {
 		return fmt.Errorf("open the blob store: %w", err)
 	}
-	s.loops = reconcile.New(s.db.DB, s.id, times.Margin, s.log)
+	s.loops = reconcile.New(reconcile.Config{DB: s.db.DB, Server: s.id, Logger: s.log, TTL: times.TTL, Margin: times.Margin})
 	s.api, err = api.New(api.Config{
 		DB: s.db.DB, Hub: s.hub, Dispatcher: s.leader, Blobs: blobs, Ring: s.ring, GatewayURL: s.gatewayURL, Times: times,
 		Version: version, Logger: s.log, Registerer: metrics, Gatherer: metrics,

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/runner/sandbox"
 )
 
 func newUp(o *options) *cobra.Command {
@@ -47,12 +49,28 @@ func up(ctx context.Context, o *options, c *config) error {
 		return err
 	}
 	log := newLogger(o.env.Err, c.LogFormat, c.LogLevel)
+	if err := c.tryRunner(ctx); err != nil {
+		return err
+	}
 	s, err := newServer(ctx, o, c, log)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	return s.run(ctx)
+}
+
+// tryRunner says at once when the runner that would be started could not work.
+func (c *config) tryRunner(ctx context.Context) error {
+	if c.NoRunner || c.Sandbox == string(sandbox.None) {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	_, err = chooseSandbox(ctx, c.Sandbox, self, slog.New(slog.DiscardHandler))
+	return err
 }
 
 // prepareData makes the data folder. Others may pass through it, because

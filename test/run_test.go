@@ -1,0 +1,128 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/genericcorp/corp"
+)
+
+// outcome is what "corp run -o json" promises.
+type outcome struct {
+	TaskID    corp.TaskID       `json:"task_id"`
+	State     corp.TaskState    `json:"state"`
+	Reason    corp.Reason       `json:"reason"`
+	Detail    string            `json:"detail"`
+	Branch    string            `json:"branch"`
+	Commit    string            `json:"commit"`
+	Diffstat  corp.Diffstat     `json:"diffstat"`
+	Check     *corp.CheckResult `json:"check"`
+	Calls     int64             `json:"calls"`
+	Usage     corp.Usage        `json:"usage"`
+	Cost      corp.Nanodollars  `json:"cost_nanodollars"`
+	Seconds   float64           `json:"seconds"`
+	Simulated bool              `json:"simulated"`
+}
+
+// run runs "corp run -o json" and reads the one object that it prints.
+func (s *server) run(args ...string) (outcome, result) {
+	s.t.Helper()
+	r := s.corp(append([]string{"run", "-o", "json"}, args...)...)
+	var o outcome
+	if r.out != "" {
+		if err := json.Unmarshal([]byte(r.out), &o); err != nil {
+			s.t.Fatalf("corp run printed no object: %v\n%s%s", err, r.out, r.err)
+		}
+	}
+	return o, r
+}
+
+const threeFiles = `
+name: three-files
+when: {prompt: Say who you are in three files}
+rules:
+  - match: {tool_results: 0}
+    reply:
+      text: I look first.
+      tool_calls:
+        - {name: search, input: {pattern: "^package zstd"}}
+        - {name: read, input: {path: zstd/decodeheader.go, limit: 40}}
+        - {name: read, input: {path: flate/token.go, limit: 40}}
+  - match: {tool_results: 3, tool_error: false}
+    reply:
+      text: Now the three edits.
+      tool_calls:
+        - {name: edit, input: {path: zstd/decodeheader.go, old: "package zstd\n", new: "package zstd\n\n// headerReviewed says that a person has read this file.\nconst headerReviewed = true\n\nvar _ = headerReviewed\n"}}
+        - {name: edit, input: {path: flate/token.go, old: "package flate\n", new: "package flate\n\n// tokenReviewed says that a person has read this file.\nconst tokenReviewed = true\n\nvar _ = tokenReviewed\n"}}
+        - {name: write, input: {path: REVIEWED.md, content: "zstd/decodeheader.go and flate/token.go were read.\n"}}
+  - match: {tool_results: 6, tool_error: false}
+    reply:
+      tool_calls:
+        - {name: run, input: {command: go vet ./huff0 ./fse && go build ./..., timeout_seconds: 240}}
+  - match: {tool_results: 7, tool_error: false}
+    reply: {text: All three are done.}
+`
+
+// The product's main job on somebody else's code: a copy of a large module.
+func TestRunOnALargeForeignRepositoryLeavesTheUsersTreeAlone(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	v := newVendor(t, threeFiles)
+	s.with(v)
+	repo := foreignModule(t, s.repos)
+	if err := os.WriteFile(filepath.Join(repo, "draft.txt"), []byte("not committed\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	git(t, repo, "add", "draft.txt")
+	before := fingerprint(t, repo)
+
+	o, r := s.run("--repo", repo, "--check", "go test ./huff0 ./fse ./snappy", "--timeout", "5m", "--budget", "2", "Say who you are in three files.")
+	if r.code != 0 || o.State != corp.TaskSucceeded || o.Check == nil || !o.Check.Passed || !o.Simulated {
+		t.Fatalf("exit %d, %+v\n%s\n%s", r.code, o, r.err, s.must("logs", o.TaskID.String()))
+	}
+	if o.Diffstat.Files != 3 || o.Diffstat.Insertions < 11 {
+		t.Errorf("diffstat %+v, want three files", o.Diffstat)
+	}
+	if after := fingerprint(t, repo); after != before {
+		t.Error("the run changed the user's working tree, index, HEAD or refs")
+	}
+	clone := filepath.Join(s.repos, "clone")
+	git(t, s.repos, "clone", "-q", repo, clone)
+	git(t, clone, "fetch", "-q", "origin", o.Branch+":result")
+	git(t, clone, "merge", "-q", "--ff-only", "result")
+	if got := git(t, clone, "rev-parse", "HEAD"); got != o.Commit {
+		t.Errorf("the branch is at %s, reported %s", got, o.Commit)
+	}
+	patch := filepath.Join(s.repos, "change.patch")
+	if err := os.WriteFile(patch, []byte(s.must("diff", o.TaskID.String())), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	git(t, clone, "reset", "-q", "--hard", "origin/main")
+	git(t, clone, "apply", "--check", patch)
+	cost, usage := v.cost(t)
+	if o.Cost != cost || o.Usage != usage || cost == 0 {
+		t.Errorf("ledger %v %+v, vendor %v %+v", o.Cost, o.Usage, cost, usage)
+	}
+}
+
+// foreignModule puts a copy of a large module of the module cache under git.
+func foreignModule(t *testing.T, dir string) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/klauspost/compress").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := filepath.Join(dir, "compress")
+	if err := os.CopyFS(repo, os.DirFS(strings.TrimSpace(string(out)))); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("chmod", "-R", "u+w", repo).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	commitAll(t, repo)
+	return repo
+}
