@@ -1,0 +1,73 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/genericcorp/corp"
+)
+
+// healthBody says that the process lives.
+type healthBody struct {
+	OK      bool   `json:"ok"`
+	Version string `json:"version"`
+}
+
+// readyBody mirrors client.Readiness.
+type readyBody struct {
+	Ready bool        `json:"ready"`
+	Parts []readyPart `json:"parts"`
+}
+
+// readyPart mirrors client.ReadinessPart.
+type readyPart struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
+type readyOutput struct {
+	Status int
+	Body   readyBody
+}
+
+func (a *API) health(context.Context, corp.Identity, *nothing) (*body[healthBody], error) {
+	return &body[healthBody]{healthBody{true, a.Version}}, nil
+}
+
+// readyParts answers 200 when the server can do its work and 503 when it cannot.
+func (a *API) readyParts(ctx context.Context, _ corp.Identity, _ *nothing) (*readyOutput, error) {
+	out := &readyOutput{Status: http.StatusOK, Body: a.ready.now(ctx)}
+	if !out.Body.Ready {
+		out.Status = http.StatusServiceUnavailable
+	}
+	return out, nil
+}
+
+// readyTTL keeps probes, which need no key, from becoming a load on the database.
+const readyTTL = time.Second
+
+// readiness remembers the last check for readyTTL.
+type readiness struct {
+	check func(context.Context) readyBody
+
+	mu   sync.Mutex
+	last readyBody
+	at   time.Time
+}
+
+func newReadiness(check func(context.Context) readyBody) *readiness {
+	return &readiness{check: check}
+}
+
+func (r *readiness) now(ctx context.Context) readyBody {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at.IsZero() || time.Since(r.at) > readyTTL {
+		// Detached: the next caller would inherit the answer of one who gave up.
+		r.last, r.at = r.check(context.WithoutCancel(ctx)), time.Now()
+	}
+	return r.last
+}

@@ -1,0 +1,47 @@
+package api
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/genericcorp/corp"
+)
+
+// idHintMark parts the sentence from the hint in the description of an id's form.
+const idHintMark = " || "
+
+// idText is the schema of an id of one noun: text with its prefix. Without it
+// huma would see 16 numbers.
+type idText[I corp.AnyID] struct{}
+
+// Schema describes the id, for huma.
+func (idText[I]) Schema(huma.Registry) *huma.Schema {
+	var id I
+	return &huma.Schema{
+		Type: huma.TypeString, Pattern: fmt.Sprintf("^%s_[0-7][0-9a-hjkmnp-tv-z]{25}$", id.Prefix()),
+		PatternDescription: "That is not an id of this kind." + idHintMark + fmt.Sprintf("An id of this kind starts with %q and has 26 more characters.", id.Prefix()+"_"),
+	}
+}
+
+// describeIDs makes every id of the vocabulary known to the registry.
+func describeIDs(r huma.Registry) {
+	describeID[corp.WorkspaceID](r)
+	describeID[corp.UserID](r)
+	describeID[corp.APIKeyID](r)
+	describeID[corp.OperatorID](r)
+	describeID[corp.AgentID](r)
+	describeID[corp.RepositoryID](r)
+	describeID[corp.ProviderID](r)
+	describeID[corp.TaskID](r)
+	describeID[corp.RunID](r)
+	describeID[corp.RunnerID](r)
+	describeID[corp.CallID](r)
+	describeID[corp.BlobID](r)
+	describeID[corp.PriceID](r)
+}
+
+func describeID[I corp.AnyID](r huma.Registry) {
+	r.RegisterTypeAlias(reflect.TypeFor[I](), reflect.TypeFor[idText[I]]())
+}

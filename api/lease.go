@@ -1,0 +1,201 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+)
+
+// leasedInput is what the runner protocol's requests about a run have in common.
+type leasedInput struct {
+	Run corp.RunID `path:"run"`
+}
+
+// leaseHeaders prove a lease where the body is bytes.
+type leaseHeaders struct {
+	Secret string `header:"Corp-Lease" required:"true" maxLength:"200" doc:"The lease's secret."`
+	Epoch  int64  `header:"Corp-Epoch" required:"true" minimum:"1"`
+}
+
+func (h leaseHeaders) lease(run corp.RunID) corp.Lease {
+	return corp.Lease{RunID: run, Epoch: h.Epoch, Secret: h.Secret}
+}
+
+type ackInput struct {
+	leasedInput
+	Body corp.Lease
+}
+
+type releaseInput struct {
+	leasedInput
+	Body struct {
+		corp.Lease
+		Detail string `json:"detail,omitempty" maxLength:"4000" doc:"Why, for people."`
+	} `nameHint:"Release"`
+}
+
+type reportEntriesInput struct {
+	leasedInput
+	Body corp.EntryBatch
+}
+
+type entriesAnswer struct {
+	Next int64 `json:"next" doc:"The first index that the server does not have."`
+}
+
+type finishInput struct {
+	leasedInput
+	Body corp.Finish
+}
+
+type sourceInput struct {
+	leasedInput
+	leaseHeaders
+}
+
+type uploadResultInput struct {
+	leasedInput
+	leaseHeaders
+	upload
+	Kind string `query:"kind" required:"true" enum:"result,patch"`
+}
+
+// holder proves a lease and returns the door to the run's workspace. A lease of
+// another workspace, of an older epoch or of no run at all is lost: the runner's
+// next step is the same.
+func (a *API) holder(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease) (postgres.WorkspaceDB, corp.WorkspaceID, error) {
+	x := exchangeOf(ctx)
+	x.run = run
+	if lease.RunID != run {
+		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, corp.Invalid("run_id", "The lease is for another run than the address.", "Send the request to the lease's own run.")
+	}
+	if prefix, ok := corp.SecretPrefix(lease.Secret); !ok || prefix != corp.KeyPrefixLease {
+		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, corp.LeaseLost()
+	}
+	proof, err := a.DB.Auth().Lease(ctx, run, a.Ring.Hash(lease.Secret))
+	if err != nil {
+		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, err
+	}
+	if proof.Epoch != lease.Epoch || !who.Workspace.IsZero() && who.Workspace != proof.Workspace {
+		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, corp.LeaseLost()
+	}
+	x.ws = proof.Workspace
+	return a.DB.In(proof.Workspace), proof.Workspace, nil
+}
+
+func (a *API) ackRun(ctx context.Context, who corp.Identity, in *ackInput) (*nothing, error) {
+	db, _, err := a.holder(ctx, who, in.Run, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return nil, db.AckRun(ctx, in.Run, in.Body.Epoch)
+}
+
+func (a *API) releaseRun(ctx context.Context, who corp.Identity, in *releaseInput) (*nothing, error) {
+	db, ws, err := a.holder(ctx, who, in.Run, in.Body.Lease)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.ReleaseRun(ctx, in.Run, in.Body.Epoch, in.Body.Detail); err != nil {
+		return nil, err
+	}
+	a.Dispatcher.Finished(ws, in.Run)
+	return nil, nil
+}
+
+func (a *API) reportEntries(ctx context.Context, who corp.Identity, in *reportEntriesInput) (*body[entriesAnswer], error) {
+	db, _, err := a.holder(ctx, who, in.Run, in.Body.Lease)
+	if err != nil {
+		return nil, err
+	}
+	entries := in.Body.Entries
+	for i := range entries {
+		if err := cleanEntry(&entries[i], i, in.Run, in.Body.Epoch); err != nil {
+			return nil, err
+		}
+	}
+	next, err := db.AppendEntries(ctx, in.Run, in.Body.Epoch, entries)
+	return answer(entriesAnswer{next}, err)
+}
+
+// cleanEntry makes what an agent printed fit to be stored: it may hold anything.
+func cleanEntry(e *corp.Entry, i int, run corp.RunID, epoch int64) error {
+	field := func(name string) string { return "entries[" + itoa(i) + "]." + name }
+	if e.RunID != run && !e.RunID.IsZero() {
+		return corp.Invalid(field("run_id"), "The entry is of another run than its batch.", "Send a batch for each run.")
+	}
+	if len(e.Text) > corp.MaxEntryText {
+		return corp.Invalid(field("text"), "The entry's text is longer than "+itoa(corp.MaxEntryText)+" bytes.", "Cut it, or send several entries.")
+	}
+	if e.Index < 0 {
+		return corp.Invalid(field("index"), "An index is not negative.", "Count from 0.")
+	}
+	if e.Kind == "" || len(e.Kind) > 40 || !plainText(string(e.Kind)) {
+		return corp.Invalid(field("kind"), "That is not a kind of entry.", "Use raw for what has no kind of its own.")
+	}
+	e.RunID, e.Epoch = run, epoch
+	e.Text = strings.ReplaceAll(strings.ToValidUTF8(e.Text, "\uFFFD"), "\x00", "\uFFFD")
+	if e.At.IsZero() || e.At.After(time.Now().Add(time.Hour)) {
+		e.At = time.Now() // a runner's clock may be anything
+	}
+	e.At = e.At.UTC()
+	return nil
+}
+
+func (a *API) finishRun(ctx context.Context, who corp.Identity, in *finishInput) (*body[corp.Run], error) {
+	db, ws, err := a.holder(ctx, who, in.Run, in.Body.Lease)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range []*corp.BlobID{in.Body.Outcome.ResultID, in.Body.Outcome.PatchID} {
+		if id == nil {
+			continue
+		}
+		if _, err := db.Blob(ctx, *id); err != nil {
+			return nil, err
+		}
+	}
+	run, err := db.FinishRun(ctx, in.Run, in.Body.Epoch, in.Body.Outcome)
+	if err != nil {
+		return nil, err
+	}
+	a.Dispatcher.Finished(ws, in.Run)
+	if a.OnFinish != nil {
+		a.OnFinish(ws, in.Run)
+	}
+	return &body[corp.Run]{run}, nil
+}
+
+func (a *API) downloadSource(ctx context.Context, who corp.Identity, in *sourceInput) (*huma.StreamResponse, error) {
+	db, ws, err := a.holder(ctx, who, in.Run, in.lease(in.Run))
+	if err != nil {
+		return nil, err
+	}
+	run, err := db.Run(ctx, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	task, err := db.Task(ctx, run.TaskID)
+	if err != nil {
+		return nil, err
+	}
+	if task.SourceID == nil {
+		return nil, &corp.Error{Kind: corp.KindNotFound, Code: "no_source", Message: "This run starts from a URL and not from an uploaded source.", Hint: "Clone the repository of the offer."}
+	}
+	who.Workspace = ws
+	return a.sendBlob(ctx, who, *task.SourceID, "application/octet-stream", task.SourceID.String())
+}
+
+func (a *API) uploadResult(ctx context.Context, who corp.Identity, in *uploadResultInput) (*body[corp.Blob], error) {
+	_, ws, err := a.holder(ctx, who, in.Run, in.lease(in.Run))
+	if err != nil {
+		return nil, err
+	}
+	who.Workspace, who.Actor = ws, corp.Actor(in.Run.String()) // the run made it, whoever carried it out
+	return answer(a.keep(ctx, who, in.Kind, in.bytes))
+}

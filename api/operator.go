@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+)
+
+// This file is the only one that goes beyond one workspace: what the operator
+// and pool runners do, and the server's own state. A test sees to it.
+
+// system opens that door, for the reason given.
+func (a *API) system(reason string) postgres.SystemDB { return a.DB.System(reason) }
+
+func (a *API) workspaces(ctx context.Context, _ corp.Identity, in *pageInput) (*body[corp.List[corp.Workspace]], error) {
+	return answerList(a.system("operator lists workspaces").Workspaces(ctx, in.page()))
+}
+
+// workspaceRequest mirrors client.WorkspaceRequest.
+type workspaceRequest struct {
+	Slug string `json:"slug" pattern:"^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$" patternDescription:"3 to 40 of a-z, 0-9 and dashes, with no dash at either end" doc:"3 to 40 of a-z, 0-9 and dashes."`
+	Name string `json:"name,omitempty" maxLength:"80" doc:"For people; the slug when empty."`
+	Plan string `json:"plan,omitempty" maxLength:"40" doc:"The installation's unlimited plan when empty."`
+}
+
+// newWorkspace mirrors client.NewWorkspace.
+type newWorkspace struct {
+	Workspace corp.Workspace `json:"workspace"`
+	APIKey    corp.APIKey    `json:"api_key"`
+	Key       string         `json:"key" doc:"The owner's key, shown this once."`
+}
+
+type createWorkspaceInput struct{ Body workspaceRequest }
+
+func (a *API) createWorkspace(ctx context.Context, who corp.Identity, in *createWorkspaceInput) (*body[newWorkspace], error) {
+	ask := in.Body
+	if strings.TrimSpace(ask.Name) == "" {
+		ask.Name = ask.Slug
+	}
+	if ask.Plan == "" {
+		ask.Plan = "unlimited"
+	}
+	ws, err := a.system("operator creates a workspace").CreateWorkspace(ctx, who.Actor, ask.Slug, ask.Name, ask.Plan)
+	if err != nil {
+		return nil, err
+	}
+	secret := corp.NewSecret(corp.KeyPrefixLive)
+	key, err := a.DB.In(ws.ID).CreateAPIKey(ctx, who.Actor, newKey(who.Actor, "first owner", corp.RoleOwner, secret, nil), a.Ring.Hash(secret))
+	if err != nil {
+		return nil, err
+	}
+	return &body[newWorkspace]{newWorkspace{ws, key, secret}}, nil
+}
+
+// enlist writes a runner down: a pool's with the installation, another with its workspace.
+func (a *API) enlist(ctx context.Context, who corp.Identity, r corp.Registration) (corp.Runner, error) {
+	if who.Workspace.IsZero() {
+		return a.system("a pool runner registers").RegisterPoolRunner(ctx, who.Actor, r)
+	}
+	return a.DB.In(who.Workspace).RegisterRunner(ctx, who.Actor, r)
+}
+
+// renew renews leases across workspaces: each is proved by its own secret.
+func (a *API) renew(ctx context.Context, runner corp.RunnerID, proofs []postgres.LeaseProof) ([]corp.Verdict, error) {
+	if len(proofs) == 0 {
+		return nil, nil
+	}
+	return a.system("a runner renews its leases").BeatLeases(ctx, runner, proofs, a.Times.TTL)
+}
+
+// seen notes that a runner lives.
+func (a *API) seen(ctx context.Context, who corp.Identity, runner corp.RunnerID, free int, draining bool) error {
+	return a.system("a runner was heard").TouchRunner(ctx, runner, who.Workspace, free, draining)
+}
+
+// counts is what /metrics shows of the installation.
+func (a *API) counts(ctx context.Context) (postgres.Counts, error) {
+	return a.system("metrics").Counts(ctx)
+}
+
+// checkParts asks the parts that the server cannot do without.
+func (a *API) checkParts(ctx context.Context) readyBody {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	database := readyPart{Name: "database", OK: true}
+	if err := a.DB.Ping(ctx); err != nil {
+		database = readyPart{Name: "database", Detail: "The database does not answer."}
+		a.Logger.WarnContext(ctx, "not ready", "error", err)
+	}
+	// The server does not start on a schema that is not its own, and migrations only go forward.
+	schema := readyPart{Name: "schema", OK: true, Detail: "Checked at start."}
+	leader := readyPart{Name: "leader", OK: true}
+	if !a.Dispatcher.Leading() {
+		if address, _, err := a.system("readiness").Leader(ctx); err != nil || address == "" {
+			leader = readyPart{Name: "leader", Detail: "No server hands out work at the moment."}
+		}
+	}
+	parts := []readyPart{database, schema, leader}
+	return readyBody{Ready: database.OK && leader.OK, Parts: parts}
+}

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"github.com/genericcorp/corp"
+)
+
+// providerRequest mirrors client.ProviderRequest.
+type providerRequest struct {
+	corp.ProviderSpec
+	Key string `json:"key,omitempty" maxLength:"4000" doc:"The vendor's key, never shown again. Required for a new provider; left out of a change, the stored one stays."`
+}
+
+type providerInput struct {
+	Provider corp.ProviderID `path:"provider"`
+}
+
+type createProviderInput struct{ Body providerRequest }
+
+type updateProviderInput struct {
+	providerInput
+	Body providerRequest
+}
+
+func (a *API) providers(ctx context.Context, who corp.Identity, in *pageInput) (*body[corp.List[corp.Provider]], error) {
+	return answerList(a.DB.In(who.Workspace).Providers(ctx, in.page()))
+}
+
+func (a *API) createProvider(ctx context.Context, who corp.Identity, in *createProviderInput) (*body[corp.Provider], error) {
+	spec, err := checkProvider(in.Body.ProviderSpec)
+	if err != nil {
+		return nil, err
+	}
+	if in.Body.Key == "" {
+		return nil, corp.Invalid("key", "A provider needs the vendor's key.", "Add it as key; it is sealed and never shown again.")
+	}
+	id := corp.NewID[corp.ProviderID]()
+	return answer(a.DB.In(who.Workspace).CreateProvider(ctx, who.Actor, id, spec, a.sealKey(who, id, in.Body.Key)))
+}
+
+func (a *API) updateProvider(ctx context.Context, who corp.Identity, in *updateProviderInput) (*body[corp.Provider], error) {
+	spec, err := checkProvider(in.Body.ProviderSpec)
+	if err != nil {
+		return nil, err
+	}
+	var sealed []byte
+	if in.Body.Key != "" {
+		sealed = a.sealKey(who, in.Provider, in.Body.Key)
+	}
+	return answer(a.DB.In(who.Workspace).UpdateProvider(ctx, who.Actor, in.Provider, spec, sealed))
+}
+
+func (a *API) archiveProvider(ctx context.Context, who corp.Identity, in *providerInput) (*body[corp.Provider], error) {
+	return answer(a.DB.In(who.Workspace).ArchiveProvider(ctx, who.Actor, in.Provider))
+}
+
+func (a *API) sealKey(who corp.Identity, id corp.ProviderID, key string) []byte {
+	return a.Ring.Seal([]byte(key), who.Workspace.String(), "provider", id.String())
+}
+
+// checkProvider refuses an address that the vendor's key must not be sent to by
+// mistake, and fills in the vendor.
+func checkProvider(spec corp.ProviderSpec) (corp.ProviderSpec, error) {
+	spec.BaseURL = strings.TrimRight(spec.BaseURL, "/")
+	u, err := url.Parse(spec.BaseURL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return spec, corp.Invalid("base_url", "That is not the address of a vendor.", "Write it like https://api.anthropic.com.")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return spec, corp.Invalid("base_url", "A vendor's address has no user, query or fragment.", "Put the key into key.")
+	case strings.HasSuffix(u.Path, "/v1"):
+		return spec, corp.Invalid("base_url", "The address ends with /v1, which is added to it.", "Leave the /v1 out.")
+	}
+	if spec.Vendor == "" {
+		spec.Vendor = spec.Dialect
+	}
+	return spec, nil
+}

@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/dispatch"
+	"github.com/genericcorp/corp/postgres"
+)
+
+type registerInput struct{ Body corp.Registration }
+
+type runnerHeader struct {
+	Runner corp.RunnerID `header:"Corp-Runner" required:"true" doc:"The runner_id from the registration."`
+}
+
+type pollInput struct {
+	runnerHeader
+	Body corp.Poll
+}
+
+type beatInput struct {
+	runnerHeader
+	Body corp.Beat
+}
+
+func (a *API) listRunners(ctx context.Context, who corp.Identity, in *pageInput) (*body[corp.List[corp.Runner]], error) {
+	list, err := a.DB.In(who.Workspace).Runners(ctx, in.page())
+	for i := range list.Items {
+		if list.Items[i].Labels == nil {
+			list.Items[i].Labels = []string{}
+		}
+	}
+	return answerList(list, err)
+}
+
+// registerRunner agrees on the newest version that both sides speak and writes
+// the runner down.
+func (a *API) registerRunner(ctx context.Context, who corp.Identity, in *registerInput) (*body[corp.Registered], error) {
+	r := in.Body
+	if !slices.Contains(r.Protocols, corp.ProtocolVersion) {
+		return nil, &corp.Error{Kind: corp.KindInvalid, Code: "protocol", Field: "protocols", Message: "This server speaks version " + itoa(corp.ProtocolVersion) + " of the runner protocol, and this runner does not.", Hint: "Use a runner of the server's version, " + a.Version + "."}
+	}
+	for i, label := range append(slices.Clone(r.Labels), r.Runtimes...) {
+		if label == "" || len(label) > maxLabel || !plainText(label) {
+			return nil, corp.Invalid("labels["+itoa(i)+"]", "That is not a label or runtime.", "Use 1 to "+itoa(maxLabel)+" characters.")
+		}
+	}
+	runner, err := a.enlist(ctx, who, r)
+	if err != nil {
+		return nil, err
+	}
+	a.runners.put(runner.ID, booked{
+		owner:  who.Actor,
+		runner: dispatch.Runner{ID: runner.ID, Workspace: who.Workspace, Name: r.Name, Labels: r.Labels, Runtimes: r.Runtimes},
+	})
+	return &body[corp.Registered]{corp.Registered{
+		RunnerID: runner.ID, Protocol: corp.ProtocolVersion, GatewayURL: a.GatewayURL(),
+		PollWaitMS: ms(a.Times.PollWait), AckMS: ms(a.Times.Ack), HeartbeatMS: ms(a.Times.Heartbeat), TTLMS: ms(a.Times.TTL), MarginMS: ms(a.Times.Margin),
+	}}, nil
+}
+
+func (a *API) poll(ctx context.Context, who corp.Identity, in *pollInput) (*body[corp.PollAnswer], error) {
+	runner, err := a.runners.get(in.Runner, who.Actor)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.seen(ctx, who, in.Runner, in.Body.Free, false); err != nil {
+		return nil, err
+	}
+	got, err := a.Dispatcher.Poll(ctx, runner, in.Body)
+	if got.Offers == nil {
+		got.Offers = []corp.Offer{}
+	}
+	return answer(got, err)
+}
+
+func (a *API) beat(ctx context.Context, who corp.Identity, in *beatInput) (*body[corp.BeatAnswer], error) {
+	if _, err := a.runners.get(in.Runner, who.Actor); err != nil {
+		return nil, err
+	}
+	if err := a.seen(ctx, who, in.Runner, in.Body.Free, in.Body.Draining); err != nil {
+		return nil, err
+	}
+	proofs := make([]postgres.LeaseProof, 0, len(in.Body.Leases))
+	for _, l := range in.Body.Leases {
+		proofs = append(proofs, postgres.LeaseProof{RunID: l.RunID, Epoch: l.Epoch, SecretHash: a.Ring.Hash(l.Secret)})
+	}
+	verdicts, err := a.renew(ctx, in.Runner, proofs)
+	if err != nil {
+		return nil, err
+	}
+	for i := range verdicts {
+		if verdicts[i].Say == corp.VerdictStop && verdicts[i].GraceMS == 0 {
+			verdicts[i].GraceMS = ms(a.Times.StopGrace)
+		}
+	}
+	if verdicts == nil {
+		verdicts = []corp.Verdict{}
+	}
+	return &body[corp.BeatAnswer]{corp.BeatAnswer{Verdicts: verdicts}}, nil
+}
+
+// maxBooked bounds the memory that registrations can take.
+const maxBooked = 10_000
+
+// runnerBook knows the runners that registered with this server process. It is
+// memory only: a runner that it does not know registers again.
+type runnerBook struct {
+	mu    sync.Mutex
+	known map[corp.RunnerID]booked
+}
+
+// booked is a runner and the credential that it registered with.
+type booked struct {
+	owner  corp.Actor
+	runner dispatch.Runner
+	used   time.Time
+}
+
+func newRunnerBook() *runnerBook { return &runnerBook{known: map[corp.RunnerID]booked{}} }
+
+func (b *runnerBook) put(id corp.RunnerID, r booked) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.known) >= maxBooked {
+		oldest, at := corp.RunnerID{}, time.Now()
+		for other, known := range b.known {
+			if known.used.Before(at) {
+				oldest, at = other, known.used
+			}
+		}
+		delete(b.known, oldest)
+	}
+	r.used = time.Now()
+	b.known[id] = r
+}
+
+// get returns a runner that registered with the same credential. Another's is
+// not found, like one that never was.
+func (b *runnerBook) get(id corp.RunnerID, owner corp.Actor) (dispatch.Runner, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, ok := b.known[id]
+	if !ok || r.owner != owner {
+		return dispatch.Runner{}, &corp.Error{Kind: corp.KindNotFound, Code: "unknown_runner", Message: "This server does not know that runner.", Hint: "Register again: the server may have been restarted."}
+	}
+	r.used = time.Now()
+	b.known[id] = r
+	return r.runner, nil
+}
+
+func ms(d time.Duration) int64 { return d.Milliseconds() }
+
+func itoa(n int) string { return strconv.Itoa(n) }

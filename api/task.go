@@ -1,0 +1,105 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+)
+
+type tasksInput struct {
+	pageInput
+	State corp.TaskState `query:"state" enum:"queued,running,blocked,succeeded,failed,cancelled,dead"`
+	Agent string         `query:"agent" maxLength:"80" doc:"Name or id."`
+}
+
+type taskInput struct {
+	Task corp.TaskID `path:"task"`
+}
+
+type submitTaskInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"200" pattern:"^[!-~]+$" patternDescription:"1 to 200 visible ASCII characters" doc:"Makes the request safe to repeat: the same key with the same task returns the task that is there."`
+	Body           corp.TaskSpec
+}
+
+type submitTaskOutput struct {
+	Status   int
+	Replayed string `header:"Idempotency-Replayed" doc:"true when the task was there already."`
+	Body     corp.Task
+}
+
+func (a *API) tasks(ctx context.Context, who corp.Identity, in *tasksInput) (*body[corp.List[corp.Task]], error) {
+	db := a.DB.In(who.Workspace)
+	filter := corp.TaskFilter{State: in.State}
+	if in.Agent != "" {
+		agent, err := db.Agent(ctx, in.Agent)
+		if err != nil {
+			return nil, err
+		}
+		filter.Agent = agent.ID
+	}
+	return answerList(db.Tasks(ctx, filter, in.page()))
+}
+
+func (a *API) task(ctx context.Context, who corp.Identity, in *taskInput) (*body[corp.Task], error) {
+	return answer(a.DB.In(who.Workspace).Task(ctx, in.Task))
+}
+
+func (a *API) submitTask(ctx context.Context, who corp.Identity, in *submitTaskInput) (*submitTaskOutput, error) {
+	spec := in.Body
+	if err := checkTask(spec); err != nil {
+		return nil, err
+	}
+	db := a.DB.In(who.Workspace)
+	if err := a.checkSource(ctx, db, spec); err != nil {
+		return nil, err
+	}
+	canonical, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(canonical)
+	task, replayed, err := db.SubmitTask(ctx, who.Actor, spec, postgres.Idempotency{Key: in.IdempotencyKey, RequestHash: sum[:]})
+	if err != nil {
+		return nil, err
+	}
+	out := &submitTaskOutput{Status: http.StatusCreated, Body: task}
+	if replayed {
+		out.Status, out.Replayed = http.StatusOK, "true"
+	}
+	return out, nil
+}
+
+// checkSource sees to it that what a task starts from is there and is usable.
+func (a *API) checkSource(ctx context.Context, db postgres.WorkspaceDB, spec corp.TaskSpec) error {
+	if spec.RepositoryID != nil {
+		repository, err := db.Repository(ctx, *spec.RepositoryID)
+		if err != nil {
+			return err
+		}
+		if repository.ArchivedAt != nil {
+			return corp.Conflict("That repository was archived.", "Name another one.")
+		}
+	}
+	if spec.SourceID != nil {
+		source, err := db.Blob(ctx, *spec.SourceID)
+		if err != nil {
+			return err
+		}
+		if source.Kind != corp.BlobSource {
+			return corp.Invalid("source_id", "That file is not the source of a task.", "Upload a git bundle to /v1/blobs and name its id.")
+		}
+	}
+	return nil
+}
+
+func (a *API) cancelTask(ctx context.Context, who corp.Identity, in *taskInput) (*body[corp.Task], error) {
+	return answer(a.DB.In(who.Workspace).CancelTask(ctx, who.Actor, in.Task))
+}
+
+func (a *API) retryTask(ctx context.Context, who corp.Identity, in *taskInput) (*body[corp.Task], error) {
+	return answer(a.DB.In(who.Workspace).RetryTask(ctx, who.Actor, in.Task))
+}
