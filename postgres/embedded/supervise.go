@@ -32,7 +32,7 @@ func (s *Server) supervise(life context.Context, p *process) {
 			return
 		}
 		s.pid.Store(0)
-		s.logger.Error("postgres died and is being started again", "error", exitError(p.err))
+		s.logger.Error("postgres died and is being started again", "error", exitError(p.err), "log", s.folder.log())
 		if time.Since(born) > longLife {
 			pause = firstPause
 		}
