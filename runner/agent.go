@@ -268,7 +268,7 @@ func (run *run) openGateway(upstream string) (func(), error) {
 	go func() {
 		defer close(served)
 		if err := gateway.Run(ctx); err != nil {
-			run.logger.WarnContext(run.held, "the sandbox's way out broke", slog.Any("error", err))
+			run.logger.WarnContext(ctx, "the sandbox's way out broke", slog.Any("error", err))
 		}
 	}()
 	return func() { cancel(); <-served }, nil

@@ -30,6 +30,11 @@ func (r *Runner) beat(ctx, taking context.Context) {
 				r.Logger.WarnContext(ctx, "a heartbeat was not heard", slog.Any("error", err))
 			}
 			failing = true
+			if corp.KindOf(err) == corp.KindNotFound { // a restarted server knows no runner
+				if err := r.registerOnce(ctx); err != nil {
+					r.Logger.WarnContext(ctx, "the runner could not register again", slog.Any("error", err))
+				}
+			}
 			every = max(every/5, time.Millisecond)
 		}
 		timer.Reset(every)

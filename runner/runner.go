@@ -168,16 +168,9 @@ func (r *Runner) agreed() terms {
 func (r *Runner) register(ctx context.Context) error {
 	var pause pause
 	for said := false; ; {
-		registered, err := r.Client.Register(ctx, corp.Registration{
-			Protocols: []int{corp.ProtocolVersion}, Name: r.Name, Instance: r.instance, Slots: r.Slots, Labels: r.Labels,
-			Runtimes: []string{corp.RuntimeBuiltin}, Sandbox: string(r.Sandbox), Version: r.Version,
-		})
+		err := r.registerOnce(ctx)
 		switch {
 		case err == nil:
-			if err := r.accept(registered); err != nil {
-				return err
-			}
-			r.Logger.InfoContext(ctx, "registered", slog.String("runner_id", registered.RunnerID.String()), slog.Int("slots", r.Slots), slog.String("sandbox", string(r.Sandbox)))
 			return nil
 		case !passing(err) && ctx.Err() == nil:
 			return fmt.Errorf("register runner: %w", err)
@@ -189,6 +182,22 @@ func (r *Runner) register(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// registerOnce introduces the runner. The same process stays the same runner.
+func (r *Runner) registerOnce(ctx context.Context) error {
+	registered, err := r.Client.Register(ctx, corp.Registration{
+		Protocols: []int{corp.ProtocolVersion}, Name: r.Name, Instance: r.instance, Slots: r.Slots, Labels: r.Labels,
+		Runtimes: []string{corp.RuntimeBuiltin}, Sandbox: string(r.Sandbox), Version: r.Version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.accept(registered); err != nil {
+		return err
+	}
+	r.Logger.InfoContext(ctx, "registered", slog.String("runner_id", registered.RunnerID.String()), slog.Int("slots", r.Slots), slog.String("sandbox", string(r.Sandbox)))
+	return nil
 }
 
 // accept takes over the server's terms, if both speak the same protocol.

@@ -97,7 +97,7 @@ func (r *Runner) begin(ctx context.Context, offer corp.Offer) {
 	if old != nil {
 		old.lose("a newer lease")
 	}
-	go fresh.live()
+	go fresh.live() //nolint:contextcheck // a lease has contexts of its own, made from this one
 }
 
 // ended gives the run's slot back.
