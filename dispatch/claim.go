@@ -63,7 +63,7 @@ func (s *seat) lease(a *ask, it scheduler.Item) pick {
 	}
 	return pick{ask: a, grant: g, claim: postgres.Claim{
 		Workspace: it.Workspace, RunID: it.Run, Epoch: g.epoch, RunnerID: a.runner.ID, RunnerName: a.runner.Name,
-		LeaseHash: s.ring.Hash(g.secret), RunKeyHash: s.ring.Hash(g.runKey), AckWithin: s.times.Ack,
+		LeaseHash: s.ring.Hash(g.secret), RunKeyHash: s.ring.Hash(g.runKey), AckWithin: s.times.Ack, TTL: s.times.TTL,
 	}}
 }
 
@@ -89,8 +89,9 @@ func (s *seat) claim(ctx context.Context, picks []pick) bool {
 			continue
 		}
 		p.ask.free++
-		s.queue.Finish(p.grant.run) // cancelled, or leased by nobody we know
+		s.queue.Finish(p.grant.run) // cancelled, or not due by the database's clock
 		s.stale = true
+		s.readAfter = latest(s.readAfter, time.Now().Add(s.times.Sweep/4)) // not again and again until it is
 	}
 	s.reply()
 	if len(claimed) == 0 {
@@ -109,4 +110,11 @@ func (s *seat) reply() {
 		a.answer(a.grants)
 		return true
 	})
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
