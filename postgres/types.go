@@ -104,7 +104,8 @@ type Claim struct {
 	RunnerName string
 	LeaseHash  []byte
 	RunKeyHash []byte
-	AckWithin  time.Duration
+	AckWithin  time.Duration // the offer returns to the queue after this
+	TTL        time.Duration // of the lease that the acknowledgement begins, until the first heartbeat; 0 means 3 x AckWithin
 }
 
 // LeaseProof is a lease that a runner says it holds.

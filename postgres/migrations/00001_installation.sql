@@ -9,6 +9,15 @@
 
 -- +goose Up
 
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+
+-- The closed list of reasons; a test compares it with the code's.
+CREATE FUNCTION known_reason(reason text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT reason IN ('', 'retry', 'not_acknowledged', 'released', 'dependency', 'approval', 'completed', 'check_failed', 'no_change',
+        'cancelled', 'timeout', 'budget', 'step_limit', 'refused', 'model_unknown', 'provider_key', 'provider_rejected',
+        'provider_unavailable', 'repository', 'base', 'delivery', 'disk_full', 'sandbox', 'agent_failed', 'runner_lost', 'attempts', 'internal')
+$$;
+
 CREATE TABLE plans (
     name        text PRIMARY KEY,
     weight      integer NOT NULL CHECK (weight > 0),

@@ -8,7 +8,7 @@ CREATE TABLE workspaces (
     slug         text NOT NULL UNIQUE CHECK (slug ~ '^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$'),
     name         text NOT NULL,
     plan         text NOT NULL REFERENCES plans (name),
-    concurrency  integer NOT NULL CHECK (concurrency >= 0),
+    concurrency  integer NOT NULL DEFAULT 0 CHECK (concurrency >= 0),  -- below the plan's; 0 means the plan's
     weight       integer NOT NULL DEFAULT 1 CHECK (weight > 0),
     created_by   text NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
@@ -45,9 +45,10 @@ CREATE TABLE agents (
     created_by   text NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     archived_at  timestamptz,
-    PRIMARY KEY (workspace_id, id),
-    UNIQUE (workspace_id, name)
+    PRIMARY KEY (workspace_id, id)
 );
+-- An archived one gives its name back: here and below.
+CREATE UNIQUE INDEX agents_name ON agents (workspace_id, name) WHERE archived_at IS NULL;
 
 CREATE TABLE agent_versions (
     workspace_id uuid NOT NULL,
@@ -74,9 +75,9 @@ CREATE TABLE repositories (
     created_by   text NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     archived_at  timestamptz,
-    PRIMARY KEY (workspace_id, id),
-    UNIQUE (workspace_id, name)
+    PRIMARY KEY (workspace_id, id)
 );
+CREATE UNIQUE INDEX repositories_name ON repositories (workspace_id, name) WHERE archived_at IS NULL;
 
 CREATE TABLE providers (
     workspace_id uuid NOT NULL REFERENCES workspaces,
@@ -89,9 +90,9 @@ CREATE TABLE providers (
     created_by   text NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     archived_at  timestamptz,
-    PRIMARY KEY (workspace_id, id),
-    UNIQUE (workspace_id, name)
+    PRIMARY KEY (workspace_id, id)
 );
+CREATE UNIQUE INDEX providers_name ON providers (workspace_id, name) WHERE archived_at IS NULL;
 
 CREATE TABLE blobs (
     workspace_id uuid NOT NULL REFERENCES workspaces,
@@ -138,9 +139,9 @@ CREATE TABLE schedules (
     created_by   text NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     archived_at  timestamptz,
-    PRIMARY KEY (workspace_id, id),
-    UNIQUE (workspace_id, name)
+    PRIMARY KEY (workspace_id, id)
 );
+CREATE UNIQUE INDEX schedules_name ON schedules (workspace_id, name) WHERE archived_at IS NULL;
 CREATE INDEX schedules_due ON schedules (next_at) WHERE NOT paused AND archived_at IS NULL;
 
 CREATE TABLE tasks (
@@ -166,9 +167,9 @@ CREATE TABLE tasks (
     not_before      timestamptz,
     deadline_at     timestamptz,
     state           text NOT NULL CHECK (state IN ('queued', 'running', 'blocked', 'succeeded', 'failed', 'cancelled', 'dead')),
-    reason          text NOT NULL DEFAULT '',
+    reason          text NOT NULL DEFAULT '' CHECK (known_reason(reason)),
     detail          text NOT NULL DEFAULT '',
-    attempts        integer NOT NULL DEFAULT 0,
+    attempts        integer NOT NULL DEFAULT 1,  -- runs made so far
     run_id          uuid,  -- the latest
     cancel_requested_at timestamptz,
     cancel_requested_by text,
@@ -181,11 +182,13 @@ CREATE TABLE tasks (
     FOREIGN KEY (workspace_id, schedule_id) REFERENCES schedules (workspace_id, id),
     FOREIGN KEY (workspace_id, agent_id, agent_version) REFERENCES agent_versions (workspace_id, agent_id, version),
     FOREIGN KEY (workspace_id, repository_id) REFERENCES repositories (workspace_id, id),
-    FOREIGN KEY (workspace_id, source_id) REFERENCES blobs (workspace_id, id)
+    FOREIGN KEY (workspace_id, source_id) REFERENCES blobs (workspace_id, id),
+    CHECK (num_nonnulls(repository_id, source_id, nullif(repository_url, '')) = 1)
 ) WITH (fillfactor = 80);
 CREATE INDEX tasks_newest ON tasks (workspace_id, created_at DESC, id DESC);
 CREATE INDEX tasks_state ON tasks (workspace_id, state, created_at DESC, id DESC);
 CREATE INDEX tasks_agent ON tasks (workspace_id, agent_id, created_at DESC, id DESC);
+CREATE INDEX tasks_open ON tasks (workspace_id, state) WHERE state IN ('queued', 'running', 'blocked');
 CREATE INDEX tasks_creator ON tasks (workspace_id, created_by, created_at DESC);
 
 CREATE TABLE task_dependencies (
@@ -200,14 +203,15 @@ CREATE TABLE task_dependencies (
 CREATE INDEX task_dependencies_back ON task_dependencies (workspace_id, depends_on);
 
 -- The hot table: one row per attempt. Its secrets are keyed hashes, new with each
--- epoch and gone when the run ends.
+-- epoch. The run key's is gone when the lease ends, so that no model call follows;
+-- the lease's stays until the next epoch, so that a finish can be repeated.
 CREATE TABLE runs (
     workspace_id     uuid NOT NULL,
     id               uuid NOT NULL,
     task_id          uuid NOT NULL,
     attempt          integer NOT NULL CHECK (attempt > 0),
     state            text NOT NULL CHECK (state IN ('queued', 'leased', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'lost')),
-    reason           text NOT NULL DEFAULT '',
+    reason           text NOT NULL DEFAULT '' CHECK (known_reason(reason)),
     detail           text NOT NULL DEFAULT '',
     epoch            bigint NOT NULL DEFAULT 0,
     priority         integer NOT NULL DEFAULT 0,
@@ -218,15 +222,17 @@ CREATE TABLE runs (
     lease_hash       bytea,
     run_key_hash     bytea,
     lease_expires_at timestamptz,  -- of the offer while leased, of the lease while running
+    lease_ttl_ms     bigint NOT NULL DEFAULT 30000,  -- of the lease that the acknowledgement begins
     waiting_since    timestamptz,
     waited_ms        bigint NOT NULL DEFAULT 0,  -- excluded from the timeout
-    stop_reason      text NOT NULL DEFAULT '',   -- why its runner must stop it
+    stop_reason      text NOT NULL DEFAULT '' CHECK (known_reason(stop_reason)),  -- why its runner must stop it
     stop_detail      text NOT NULL DEFAULT '',
+    stop_at          timestamptz,
     trace_id         text NOT NULL,
     branch           text NOT NULL DEFAULT '',
     commit_hash      text NOT NULL DEFAULT '',
-    diffstat         jsonb,
-    check_result     jsonb,
+    diffstat         json,
+    check_result     json,  -- not jsonb: output may hold \u0000
     result_id        uuid,
     patch_id         uuid,
     pushed           boolean NOT NULL DEFAULT false,

@@ -69,17 +69,17 @@ CREATE POLICY system ON runs TO corp_system USING (true) WITH CHECK (true);
 CREATE POLICY system ON events TO corp_system USING (true) WITH CHECK (true);
 CREATE POLICY system ON budgets TO corp_system USING (true) WITH CHECK (true);
 CREATE POLICY system ON allowances TO corp_system USING (true);
-CREATE POLICY system ON runners TO corp_system USING (true);
+CREATE POLICY system ON runners TO corp_system USING (true) WITH CHECK (true);
 CREATE POLICY system ON idempotency_keys TO corp_system USING (true);
 GRANT SELECT, INSERT, UPDATE (name, plan, concurrency, weight, archived_at) ON workspaces TO corp_system;
 GRANT SELECT, INSERT, UPDATE ON event_heads TO corp_system;
-GRANT SELECT (workspace_id, id, state, agent_id, repository_id, timeout_seconds, cancel_requested_at, created_at), UPDATE (state, started_at) ON tasks TO corp_system;
-GRANT SELECT (workspace_id, id, task_id, attempt, state, epoch, priority, labels, not_before, runner_id, lease_hash, lease_expires_at, waiting_since, waited_ms, stop_reason, stop_detail, created_at, leased_at, started_at),
-      UPDATE (state, epoch, runner_id, runner_name, lease_hash, run_key_hash, lease_expires_at, leased_at) ON runs TO corp_system;
+GRANT SELECT (workspace_id, id, state, agent_id, repository_id, timeout_seconds, cancel_requested_at, created_at, started_at), UPDATE (state, reason, detail, started_at) ON tasks TO corp_system;
+GRANT SELECT (workspace_id, id, task_id, attempt, state, epoch, priority, labels, not_before, runner_id, lease_hash, lease_expires_at, waiting_since, waited_ms, stop_reason, stop_detail, stop_at, created_at, leased_at, started_at),
+      UPDATE (state, reason, detail, epoch, runner_id, runner_name, lease_hash, run_key_hash, lease_expires_at, lease_ttl_ms, leased_at, stop_reason, stop_detail, stop_at) ON runs TO corp_system;
 GRANT INSERT, SELECT (workspace_id, seq) ON events TO corp_system;
-GRANT INSERT, SELECT (workspace_id, id, task_id) ON budgets TO corp_system;
+GRANT INSERT, SELECT (workspace_id, id, task_id, limit_nanodollars, spent_nanodollars) ON budgets TO corp_system;
 GRANT SELECT (workspace_id, id, budget_id, server_id, closed_at) ON allowances TO corp_system;
-GRANT SELECT (workspace_id, id, labels, slots, draining, seen_at) ON runners TO corp_system;
+GRANT SELECT (workspace_id, id, labels, slots, draining, seen_at), UPDATE (free, draining, seen_at) ON runners TO corp_system;
 GRANT SELECT (created_at), DELETE ON idempotency_keys TO corp_system;
 
 -- The look-ups before the workspace is known. Their owner may read just these

@@ -1,8 +1,8 @@
-// Package migrations holds the SQL files that make the schema, embedded, and the
-// list of what they hash to. It only holds them: package postgres applies them.
+// Package migrations holds the SQL files that make the schema, embedded. It only
+// holds them: package postgres applies them, remembers what each one hashed to
+// and refuses a file that was changed after it was applied.
 //
-// Migrations go forward only. A file that has been released is never edited; the
-// database remembers the hash of what it was given and refuses a changed file.
+// Migrations go forward only: expand first, contract in a later release.
 package migrations
 
 import "embed"

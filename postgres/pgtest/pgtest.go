@@ -3,72 +3,182 @@
 // workspace in the shared database, which costs a millisecond, or a whole
 // database of its own when it changes what workspaces share.
 //
-// It is for tests only: nothing in it is durable, and it is not a way to run one.
+// It is for tests only: nothing in it is durable, and everybody is superuser.
 package pgtest
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
+	"github.com/genericcorp/corp/postgres/embedded"
 )
 
 // Env is a migrated database.
 type Env struct {
 	DB        *postgres.DB
+	Name      string // of the database
 	AppURL    string
 	SystemURL string
-	OwnerURL  string // who owns the tables; for shifting rows in time
-	SuperURL  string
+	OwnerURL  string // who owns the tables; forced row-level security binds it too
+	SuperURL  string // past row-level security
 }
 
+// patience is how long a test waits for the database before it fails.
+const patience = 60 * time.Second
+
+var shared = sync.OnceValues(func() (*Env, error) {
+	c, err := cluster()
+	if err != nil {
+		return nil, err
+	}
+	return c.database("shared", template, 40)
+})
+
 // New returns the process's shared database, starting it on first use.
-func New(t testing.TB) *Env { panic("stub") }
+func New(t testing.TB) *Env {
+	t.Helper()
+	env, err := shared()
+	if err != nil {
+		t.Fatalf("start PostgreSQL for the tests: %v", err)
+	}
+	return env
+}
 
 // DB returns the pools on the shared database.
-func DB(t testing.TB) *postgres.DB { panic("stub") }
+func DB(t testing.TB) *postgres.DB {
+	t.Helper()
+	return New(t).DB
+}
 
 // Workspace makes a fresh workspace in the shared database, on the unlimited
 // plan, with an agent named default.
-func Workspace(t testing.TB) corp.WorkspaceID { panic("stub") }
-
-// Database returns a whole fresh database, migrated and empty, gone after the test.
-func Database(t testing.TB) *Env { panic("stub") }
-
-// Workspace makes a fresh workspace in this database, like the function of that name.
-func (e *Env) Workspace(t testing.TB) corp.WorkspaceID { panic("stub") }
-
-// Exec runs a statement as the tables' owner, past row-level security.
-func (e *Env) Exec(t testing.TB, sql string, args ...any) int64 { panic("stub") }
-
-// Value returns the one value that a query answers, as the tables' owner.
-func Value[T any](t testing.TB, e *Env, sql string, args ...any) T { panic("stub") }
-
-// KillConnections ends every connection of the two roles to this database.
-func (e *Env) KillConnections(t testing.TB) int { panic("stub") }
-
-// Submit submits a task for the agent default, with the source given by URL.
-func (e *Env) Submit(t testing.TB, ws corp.WorkspaceID, spec corp.TaskSpec) corp.Task { panic("stub") }
-
-// Lease is a run that a test has leased, with its secrets' hashes.
-type Lease struct {
-	Workspace  corp.WorkspaceID
-	RunID      corp.RunID
-	Epoch      int64
-	RunnerID   corp.RunnerID
-	SecretHash []byte
-	RunKeyHash []byte
+func Workspace(t testing.TB) corp.WorkspaceID {
+	t.Helper()
+	return New(t).Workspace(t)
 }
 
-// Claim leases a queued run the way the leader does, without a leader's competition.
-func (e *Env) Claim(t testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease { panic("stub") }
+var databases atomic.Int64
 
-// Running leases a queued run and acknowledges it.
-func (e *Env) Running(t testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease { panic("stub") }
+// Database returns a whole fresh database, migrated and empty, gone after the test.
+func Database(t testing.TB) *Env {
+	t.Helper()
+	return fresh(t, template, true)
+}
 
-// Eventually asks until the answer is true, and fails the test when it never is.
-func Eventually(t testing.TB, within time.Duration, what string, ask func(context.Context) bool) {
-	panic("stub")
+// Empty returns a whole fresh database without a schema, gone after the test. Its
+// DB is nil: there is nothing to open yet.
+func Empty(t testing.TB) *Env {
+	t.Helper()
+	return fresh(t, "template0", false)
+}
+
+func fresh(t testing.TB, from string, open bool) *Env {
+	t.Helper()
+	c, err := cluster()
+	if err != nil {
+		t.Fatalf("start PostgreSQL for the tests: %v", err)
+	}
+	conns := 10
+	if !open {
+		conns = 0
+	}
+	env, err := c.database(fmt.Sprintf("test_%d", databases.Add(1)), from, conns)
+	if err != nil {
+		t.Fatalf("make a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if env.DB != nil {
+			env.DB.Close()
+		}
+		if err := c.super(`DROP DATABASE ` + env.Name + ` WITH (FORCE)`); err != nil {
+			t.Errorf("drop the test's database: %v", err)
+		}
+	})
+	return env
+}
+
+// template is the migrated database that the others are copied from. Nobody
+// connects to it, else it could not be copied.
+const template = embedded.Database
+
+// server is the one cluster of this process.
+type server struct{ *embedded.Server }
+
+var cluster = sync.OnceValues(func() (server, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	dir, cache, err := folders()
+	if err != nil {
+		return server{}, err
+	}
+	pg, err := embedded.Start(ctx, embedded.Config{
+		Dir: dir, Cache: cache, Logger: slog.New(slog.DiscardHandler),
+		// Shared memory in files of the cluster's folder goes when the folder goes.
+		Settings: map[string]string{"max_connections": "400", "dynamic_shared_memory_type": "mmap", "shared_buffers": "64MB"},
+	})
+	if err != nil {
+		return server{}, err
+	}
+	if err := postgres.Prepare(ctx, pg.SuperURL(template), nil); err != nil {
+		return server{}, err
+	}
+	_, _, err = postgres.Migrate(ctx, pg.OwnerURL())
+	return server{pg}, err
+})
+
+// super runs statements one by one as the superuser, outside the tests' databases.
+func (s server) super(statements ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.SuperURL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// database copies a database and opens pools of so many connections on the copy.
+func (s server) database(name, from string, conns int) (*Env, error) {
+	err := s.super(
+		`CREATE DATABASE `+name+` TEMPLATE `+from+` STRATEGY FILE_COPY OWNER `+embedded.OwnerRole,
+		`REVOKE ALL ON DATABASE `+name+` FROM PUBLIC`,
+		`GRANT CONNECT ON DATABASE `+name+` TO `+embedded.AppRole+`, `+embedded.SystemRole)
+	if err != nil {
+		return nil, err
+	}
+	env := &Env{Name: name, AppURL: in(s.AppURL(), name), SystemURL: in(s.SystemURL(), name), OwnerURL: in(s.OwnerURL(), name), SuperURL: s.SuperURL(name)}
+	if conns == 0 {
+		return env, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	env.DB, err = postgres.Open(ctx, postgres.Config{AppURL: env.AppURL, SystemURL: env.SystemURL, MaxConns: conns})
+	return env, err
+}
+
+// in returns a connection string for another database of the cluster.
+func in(raw, name string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return strings.Replace(raw, "/"+template, "/"+name, 1)
+	}
+	u.Path = "/" + name
+	return u.String()
 }

@@ -1,0 +1,106 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+)
+
+// A claim's lease begins with the acknowledgement and lasts this many times the
+// time for that, unless the claim says how long.
+const leasePerAck = 3
+
+// ClaimRuns leases queued runs, and returns those that it leased: not those that
+// somebody cancelled or claimed before, or whose time has not come. The leader's
+// row is held until the commit, so that a new leader's term begins after it, and
+// a leader that is one no more claims nothing.
+func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int64, claims []Claim) (claimed []corp.RunID, err error) {
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	err = s.in(ctx, func(tx pgx.Tx) error {
+		leased, err := claim(ctx, tx, server, term, claims)
+		if err != nil {
+			return err
+		}
+		claimed = claimed[:0]
+		said := map[corp.WorkspaceID][]event{}
+		for _, l := range leased {
+			claimed = append(claimed, l.ID)
+			said[l.WorkspaceID] = append(said[l.WorkspaceID],
+				event{"run.leased", l.TaskID, l.ID, why{Attempt: l.Attempt}}, event{"task.running", l.TaskID, l.ID, why{Attempt: l.Attempt}})
+		}
+		return emitAll(ctx, tx, said)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+// emitAll writes the events of several workspaces, always in the same order.
+func emitAll(ctx context.Context, tx pgx.Tx, said map[corp.WorkspaceID][]event) error {
+	workspaces := make([]corp.WorkspaceID, 0, len(said))
+	for ws := range said {
+		workspaces = append(workspaces, ws)
+	}
+	slices.SortFunc(workspaces, func(a, b corp.WorkspaceID) int { return bytes.Compare(a[:], b[:]) })
+	var b pgx.Batch
+	for _, ws := range workspaces {
+		queueEvents(&b, ws, said[ws]...)
+	}
+	return send(ctx, tx, &b)
+}
+
+type leased struct {
+	WorkspaceID corp.WorkspaceID
+	ID          corp.RunID
+	TaskID      corp.TaskID
+	Attempt     int
+}
+
+func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, claims []Claim) ([]leased, error) {
+	n := len(claims)
+	workspaces, runs, epochs := make([]corp.WorkspaceID, n), make([]corp.RunID, n), make([]int64, n)
+	runners, names := make([]corp.RunnerID, n), make([]string, n)
+	leases, keys := make([][]byte, n), make([][]byte, n)
+	acks, ttls := make([]int64, n), make([]int64, n)
+	for i, c := range claims {
+		workspaces[i], runs[i], epochs[i] = c.Workspace, c.RunID, c.Epoch
+		runners[i], names[i] = c.RunnerID, storable(c.RunnerName, 120)
+		leases[i], keys[i] = c.LeaseHash, c.RunKeyHash
+		acks[i], ttls[i] = c.AckWithin.Milliseconds(), c.TTL.Milliseconds()
+		if c.TTL == 0 {
+			ttls[i] = leasePerAck * acks[i]
+		}
+	}
+	return collect(ctx, tx, pgx.RowToStructByName[leased], `
+		WITH leading AS (
+			SELECT FROM leaders WHERE shard = 0 AND term = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR SHARE
+		), c AS (
+			SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::bytea[], $9::bytea[], $10::bigint[], $11::bigint[])
+				AS c (workspace_id, run_id, epoch, runner_id, runner_name, lease_hash, run_key_hash, ack_ms, ttl_ms)
+		), t AS (
+			SELECT t.workspace_id, t.id FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id
+			JOIN c ON r.workspace_id = c.workspace_id AND r.id = c.run_id
+			WHERE t.state = 'queued' AND EXISTS (SELECT FROM leading)
+			ORDER BY t.workspace_id, t.id FOR NO KEY UPDATE OF t
+		), r AS (
+			UPDATE runs r SET state = 'leased', reason = '', detail = '', epoch = c.epoch, runner_id = c.runner_id, runner_name = c.runner_name,
+				lease_hash = c.lease_hash, run_key_hash = c.run_key_hash, leased_at = clock_timestamp(),
+				lease_expires_at = clock_timestamp() + c.ack_ms * interval '1 millisecond', lease_ttl_ms = c.ttl_ms
+			FROM c, t
+			WHERE r.workspace_id = c.workspace_id AND r.id = c.run_id AND t.workspace_id = r.workspace_id AND t.id = r.task_id
+				AND r.state = 'queued' AND r.epoch = c.epoch - 1 AND (r.not_before IS NULL OR r.not_before <= clock_timestamp())
+			RETURNING r.workspace_id, r.id, r.task_id, r.attempt
+		), begun AS (
+			UPDATE tasks t SET state = 'running', reason = '', detail = '', started_at = coalesce(t.started_at, clock_timestamp())
+			FROM r WHERE t.workspace_id = r.workspace_id AND t.id = r.task_id
+		)
+		SELECT workspace_id, id, task_id, attempt FROM r`,
+		term, server, workspaces, runs, epochs, runners, names, leases, keys, acks, ttls)
+}

@@ -1,0 +1,178 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+)
+
+// OfferFor returns all that a runner needs to carry out a run that was claimed
+// under this epoch, but for the secrets, which only the leader knows, and the
+// sealed credential of its repository, nil when it has none.
+func (w WorkspaceDB) OfferFor(ctx context.Context, run corp.RunID, epoch int64) (offer corp.Offer, sealedCredential []byte, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		r, err := w.run(ctx, tx, run)
+		if err != nil {
+			return err
+		}
+		if r.Epoch != epoch || !r.State.Leased() {
+			return corp.LeaseLost()
+		}
+		task, err := w.task(ctx, tx, r.TaskID)
+		if err != nil {
+			return err
+		}
+		agent, err := collectOne(ctx, tx, "agent", scanAgent, selectAgents+`WHERE a.workspace_id = $1 AND a.id = $2 AND v.version = $3`, w.ws, task.AgentID, task.AgentVersion)
+		if err != nil {
+			return err
+		}
+		offer = corp.Offer{
+			Lease: corp.Lease{RunID: run, Epoch: epoch}, TaskID: task.ID, Attempt: r.Attempt, TraceID: r.TraceID, Spec: task.TaskSpec, Agent: agent,
+			Repository: corp.RepositorySpec{URL: task.RepositoryURL},
+			TimeoutMS:  (time.Duration(task.TimeoutSeconds) * time.Second).Milliseconds(),
+		}
+		if task.RepositoryID == nil {
+			return nil
+		}
+		type source struct {
+			corp.Repository
+			Credential []byte
+		}
+		s, err := collectOne(ctx, tx, "repository", pgx.RowToStructByName[source], `
+			SELECT `+repositoryColumns+`, credential FROM repositories WHERE workspace_id = $1 AND id = $2`, w.ws, task.RepositoryID)
+		offer.Repository, sealedCredential = s.RepositorySpec, s.Credential
+		return err
+	})
+	return offer, sealedCredential, err
+}
+
+// AckRun begins the lease of an offered run: from now on its loss uses up an
+// attempt. Repeating it changes nothing. Another epoch, or an offer that was
+// taken back, is lease_lost.
+func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) error {
+	return w.in(ctx, func(tx pgx.Tx) error {
+		begun, err := collect(ctx, tx, pgx.RowToStructByPos[struct {
+			Task    corp.TaskID
+			Attempt int
+		}], `
+			UPDATE runs SET state = 'running', started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease_ttl_ms * interval '1 millisecond'
+			WHERE workspace_id = $1 AND id = $2 AND epoch = $3 AND state = 'leased' RETURNING task_id, attempt`, w.ws, run, epoch)
+		if err != nil {
+			return err
+		}
+		if len(begun) == 1 {
+			return w.emit(ctx, tx, event{"run.running", begun[0].Task, run, why{Attempt: begun[0].Attempt}})
+		}
+		r, err := w.run(ctx, tx, run)
+		if err != nil {
+			return err
+		}
+		if r.Epoch != epoch || r.State != corp.RunRunning && r.State != corp.RunWaiting {
+			return corp.LeaseLost()
+		}
+		return nil
+	})
+}
+
+// ReleaseRun gives a run back to the queue without using up an attempt: its
+// runner drains. A run that was told to stop ends instead. Repeating it changes
+// nothing; another epoch is lease_lost.
+func (w WorkspaceDB) ReleaseRun(ctx context.Context, run corp.RunID, epoch int64, detail string) error {
+	return w.in(ctx, func(tx pgx.Tx) error {
+		task, h, err := w.lockBoth(ctx, tx, run)
+		if err != nil {
+			return err
+		}
+		if h.Epoch != epoch || h.State.Final() && h.StopReason == "" {
+			return corp.LeaseLost()
+		}
+		if !h.State.Leased() {
+			return nil
+		}
+		return w.giveBack(ctx, tx, task, h, corp.ReasonReleased, storable(detail, 1000))
+	})
+}
+
+// RequeueRun takes back an offer that was not acknowledged in time, without using
+// up an attempt. If that is not so (any more), it changes nothing.
+func (w WorkspaceDB) RequeueRun(ctx context.Context, run corp.RunID, epoch int64) error {
+	return w.reclaim(ctx, run, epoch, `r.state = 'leased' AND r.lease_expires_at < clock_timestamp()`, func(tx pgx.Tx, task corp.Task, h held) error {
+		return w.giveBack(ctx, tx, task, h, corp.ReasonNotAcknowledged, "The runner "+h.RunnerName+" did not take up the offer.")
+	})
+}
+
+// LoseRun ends a run whose lease ran out without a word: the task gets its next
+// run, or is dead. If the lease was renewed or ended meanwhile, it changes nothing.
+func (w WorkspaceDB) LoseRun(ctx context.Context, run corp.RunID, epoch int64) error {
+	return w.reclaim(ctx, run, epoch, `r.state IN ('running', 'waiting') AND r.lease_expires_at < clock_timestamp()`, func(tx pgx.Tx, task corp.Task, h held) error {
+		return w.end(ctx, tx, task, h, ending{state: corp.RunLost, reason: corp.ReasonRunnerLost, detail: "The runner " + h.RunnerName + " fell silent."})
+	})
+}
+
+// ExpireRun ends a run that used up its time, or was told to stop, and that its
+// runner did not end. If that is not so (any more), it changes nothing.
+func (w WorkspaceDB) ExpireRun(ctx context.Context, run corp.RunID, epoch int64) error {
+	const due = `r.state IN ('running', 'waiting') AND (r.stop_reason <> '' OR ` + usedUp + `)`
+	return w.reclaim(ctx, run, epoch, due, func(tx pgx.Tx, task corp.Task, h held) error {
+		return w.end(ctx, tx, task, h, stopped(h, ending{state: corp.RunFailed, reason: corp.ReasonTimeout, detail: timeoutDetail(task.TimeoutSeconds)}))
+	})
+}
+
+// reclaim locks task and run, and does what is due if it still is, by the
+// database's clock.
+func (w WorkspaceDB) reclaim(ctx context.Context, run corp.RunID, epoch int64, due string, do func(tx pgx.Tx, task corp.Task, h held) error) error {
+	return w.in(ctx, func(tx pgx.Tx) error {
+		task, h, err := w.lockBoth(ctx, tx, run)
+		if err != nil || h.Epoch != epoch {
+			return err
+		}
+		var still bool
+		err = tx.QueryRow(ctx, `
+			SELECT count(*) = 1 FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
+			WHERE r.workspace_id = $1 AND r.id = $2 AND `+due, w.ws, run).Scan(&still)
+		if err != nil || !still {
+			return err
+		}
+		return do(tx, task, h)
+	})
+}
+
+// giveBack returns a leased run to the queue. Its epoch stays until the next
+// claim, its entries and costs remain, its time starts anew.
+func (w WorkspaceDB) giveBack(ctx context.Context, tx pgx.Tx, task corp.Task, h held, reason corp.Reason, detail string) error {
+	if h.StopReason != "" {
+		return w.end(ctx, tx, task, h, stopped(h, ending{}))
+	}
+	var b pgx.Batch
+	b.Queue(`
+		UPDATE runs SET state = 'queued', reason = $3, detail = $4, runner_id = NULL, runner_name = '', run_key_hash = NULL, lease_expires_at = NULL,
+			leased_at = NULL, started_at = NULL, waiting_since = NULL, waited_ms = 0
+		WHERE workspace_id = $1 AND id = $2`, w.ws, h.ID, reason, detail)
+	b.Queue(`UPDATE tasks SET state = 'queued', reason = $3, detail = $4 WHERE workspace_id = $1 AND id = $2`, w.ws, task.ID, reason, detail)
+	queueWake(&b, w.ws)
+	because := why{h.Attempt, reason, detail}
+	queueEvents(&b, w.ws, event{"run.queued", task.ID, h.ID, because}, event{"task.queued", task.ID, h.ID, because})
+	return send(ctx, tx, &b)
+}
+
+// StopRun tells the runner of a run to stop it, through the answer to its next
+// heartbeat, and refuses further model calls. The first reason stands. A run that
+// nobody holds is left as it is.
+func (w WorkspaceDB) StopRun(ctx context.Context, run corp.RunID, reason corp.Reason, detail string) error {
+	return w.in(ctx, func(tx pgx.Tx) error {
+		if _, err := w.lockRun(ctx, tx, run); err != nil {
+			return err
+		}
+		return w.stop(ctx, tx, run, reason, detail)
+	})
+}
+
+func (w WorkspaceDB) stop(ctx context.Context, tx pgx.Tx, run corp.RunID, reason corp.Reason, detail string) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE runs SET stop_reason = $3, stop_detail = $4, stop_at = clock_timestamp()
+		WHERE workspace_id = $1 AND id = $2 AND stop_reason = '' AND state IN ('leased', 'running', 'waiting')`, w.ws, run, reason, storable(detail, 1000))
+	return err
+}

@@ -1,0 +1,107 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+)
+
+const (
+	providerColumns     = `id, name, dialect, base_url, vendor, false AS installation, created_by, created_at, archived_at`
+	installationColumns = `id, name, dialect, base_url, vendor, true AS installation, created_by, created_at, archived_at`
+)
+
+var scanProvider = pgx.RowToStructByName[corp.Provider]
+
+// CreateProvider adds a vendor account with its sealed key. A name in use is a
+// conflict; the name of an installation's provider may be used, and hides it.
+func (w WorkspaceDB) CreateProvider(ctx context.Context, actor corp.Actor, id corp.ProviderID, spec corp.ProviderSpec, sealedKey []byte) (made corp.Provider, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		made, err = collectOne(ctx, tx, "provider", scanProvider, `
+			INSERT INTO providers (workspace_id, id, name, dialect, base_url, vendor, key, created_by)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING `+providerColumns, w.ws, id, spec.Name, spec.Dialect, spec.BaseURL, vendorOf(spec), sealedKey, actor)
+		if err != nil {
+			return err
+		}
+		return w.emit(ctx, tx, event{kind: "provider.created", data: about{id.String(), spec.Name, actor}})
+	})
+	return made, err
+}
+
+// UpdateProvider changes a vendor account of the workspace; a nil key leaves the
+// key as it is.
+func (w WorkspaceDB) UpdateProvider(ctx context.Context, actor corp.Actor, id corp.ProviderID, spec corp.ProviderSpec, sealedKey []byte) (changed corp.Provider, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		changed, err = collectOne(ctx, tx, "provider", scanProvider, `
+			UPDATE providers SET name = $3, dialect = $4, base_url = $5, vendor = $6, key = coalesce($7, key)
+			WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL RETURNING `+providerColumns, w.ws, id, spec.Name, spec.Dialect, spec.BaseURL, vendorOf(spec), sealedKey)
+		if err != nil {
+			return err
+		}
+		return w.emit(ctx, tx, event{kind: "provider.updated", data: about{id.String(), spec.Name, actor}})
+	})
+	return changed, err
+}
+
+// vendorOf says whose prices apply: a dialect is named like its own vendor.
+func vendorOf(spec corp.ProviderSpec) string {
+	if spec.Vendor != "" {
+		return spec.Vendor
+	}
+	return spec.Dialect
+}
+
+// Providers lists the vendor accounts that agents of the workspace can use: its
+// own and the installation's that they do not hide.
+func (w WorkspaceDB) Providers(ctx context.Context, p corp.Page) (corp.List[corp.Provider], error) {
+	from, limit, err := start(p)
+	if err != nil {
+		return corp.List[corp.Provider]{}, err
+	}
+	found, err := query(ctx, w, scanProvider, `
+		SELECT * FROM (
+			SELECT `+providerColumns+` FROM providers WHERE workspace_id = $1 AND archived_at IS NULL
+			UNION ALL
+			SELECT `+installationColumns+` FROM installation_providers i WHERE archived_at IS NULL
+				AND NOT EXISTS (SELECT FROM providers o WHERE o.workspace_id = $1 AND o.name = i.name AND o.archived_at IS NULL)
+		) usable
+		WHERE (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`, from.at, from.id, limit+1)
+	return page(found, limit, func(p corp.Provider) position { return position{p.CreatedAt, p.ID} }), err
+}
+
+// ArchiveProvider puts a vendor account of the workspace away and forgets its key.
+func (w WorkspaceDB) ArchiveProvider(ctx context.Context, actor corp.Actor, id corp.ProviderID) (gone corp.Provider, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		changed, err := archive(ctx, tx, w.ws, "providers", id)
+		if err != nil {
+			return err
+		}
+		gone, err = collectOne(ctx, tx, "provider", scanProvider, `
+			UPDATE providers SET key = '' WHERE workspace_id = $1 AND id = $2 RETURNING `+providerColumns, w.ws, id)
+		if err != nil || !changed {
+			return err
+		}
+		return w.emit(ctx, tx, event{kind: "provider.archived", data: about{id.String(), gone.Name, actor}})
+	})
+	return gone, err
+}
+
+// ResolveProvider returns the vendor account of this name: the workspace's own
+// with its sealed key or, failing that, the installation's with the name of the
+// environment variable that holds its key.
+func (w WorkspaceDB) ResolveProvider(ctx context.Context, name string) (p corp.Provider, sealedKey []byte, keyEnv string, err error) {
+	type resolved struct {
+		corp.Provider
+		Key    []byte
+		KeyEnv string
+	}
+	found, err := queryOne(ctx, w, "provider", pgx.RowToStructByName[resolved], `
+		SELECT * FROM (
+			SELECT `+providerColumns+`, key, '' AS key_env FROM providers WHERE workspace_id = $1 AND name = $2 AND archived_at IS NULL
+			UNION ALL
+			SELECT `+installationColumns+`, NULL, key_env FROM installation_providers WHERE name = $2 AND archived_at IS NULL
+		) usable ORDER BY installation LIMIT 1`, name)
+	return found.Provider, found.Key, found.KeyEnv, err
+}

@@ -1,0 +1,93 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+)
+
+const selectRuns = `
+	SELECT r.id, r.task_id, r.attempt, r.state, r.reason, r.detail, r.epoch, r.runner_id, r.runner_name, r.trace_id,
+		r.branch, r.commit_hash, r.diffstat, r.check_result, r.result_id, r.patch_id, r.pushed, r.sandbox, r.simulated,
+		r.calls, r.fresh_input, r.cache_read, r.cache_write_short, r.cache_write_long, r.output, r.cost_nanodollars,
+		r.not_before, r.created_at, r.leased_at, r.started_at, r.finished_at
+	FROM runs r `
+
+func scanRun(row pgx.CollectableRow) (r corp.Run, err error) {
+	var diffstat, check []byte
+	u := &r.Usage
+	err = row.Scan(&r.ID, &r.TaskID, &r.Attempt, &r.State, &r.Reason, &r.Detail, &r.Epoch, &r.RunnerID, &r.RunnerName, &r.TraceID,
+		&r.Branch, &r.Commit, &diffstat, &check, &r.ResultID, &r.PatchID, &r.Pushed, &r.Sandbox, &r.Simulated,
+		&r.Calls, &u.FreshInput, &u.CacheRead, &u.CacheWriteShort, &u.CacheWriteLong, &u.Output, &r.Cost,
+		&r.NotBefore, &r.CreatedAt, &r.LeasedAt, &r.StartedAt, &r.FinishedAt)
+	if err == nil && diffstat != nil {
+		err = json.Unmarshal(diffstat, &r.Diffstat)
+	}
+	if err == nil && check != nil {
+		err = json.Unmarshal(check, &r.Check)
+	}
+	if err != nil {
+		return r, fmt.Errorf("read a run's row: %w", err)
+	}
+	return r, nil
+}
+
+// Run returns one run.
+func (w WorkspaceDB) Run(ctx context.Context, id corp.RunID) (corp.Run, error) {
+	return queryOne(ctx, w, "run", scanRun, selectRuns+`WHERE r.workspace_id = $1 AND r.id = $2`, id)
+}
+
+// Runs lists the runs of a task, or of the workspace for the zero task, newest first.
+func (w WorkspaceDB) Runs(ctx context.Context, task corp.TaskID, p corp.Page) (corp.List[corp.Run], error) {
+	from, limit, err := start(p)
+	if err != nil {
+		return corp.List[corp.Run]{}, err
+	}
+	where, args := `WHERE r.workspace_id = $1 AND (r.created_at, r.id) < ($2, $3)`, []any{from.at, from.id, limit + 1}
+	if !task.IsZero() {
+		args = append(args, task)
+		where += ` AND r.task_id = $5`
+	}
+	found, err := query(ctx, w, scanRun, selectRuns+where+` ORDER BY r.created_at DESC, r.id DESC LIMIT $4`, args...)
+	return page(found, limit, func(r corp.Run) position { return position{r.CreatedAt, r.ID} }), err
+}
+
+// held is a run under its lock, with why it must stop.
+type held struct {
+	corp.Run
+	StopReason corp.Reason
+	StopDetail string
+}
+
+// lockRun takes the lock that follows the task's.
+func (w WorkspaceDB) lockRun(ctx context.Context, tx pgx.Tx, id corp.RunID) (h held, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT stop_reason, stop_detail FROM runs WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, id).Scan(&h.StopReason, &h.StopDetail)
+	if err != nil {
+		return h, notFound(err, "run")
+	}
+	h.Run, err = w.run(ctx, tx, id)
+	return h, err
+}
+
+func (w WorkspaceDB) run(ctx context.Context, tx pgx.Tx, id corp.RunID) (corp.Run, error) {
+	return collectOne(ctx, tx, "run", scanRun, selectRuns+`WHERE r.workspace_id = $1 AND r.id = $2`, w.ws, id)
+}
+
+// lockBoth takes the locks of a run's task and of the run, in this order.
+func (w WorkspaceDB) lockBoth(ctx context.Context, tx pgx.Tx, id corp.RunID) (task corp.Task, run held, err error) {
+	var taskID corp.TaskID
+	err = tx.QueryRow(ctx, `SELECT task_id FROM runs WHERE workspace_id = $1 AND id = $2`, w.ws, id).Scan(&taskID)
+	if err != nil {
+		return task, run, notFound(err, "run")
+	}
+	if task, err = w.lockTask(ctx, tx, taskID); err != nil {
+		return task, run, err
+	}
+	run, err = w.lockRun(ctx, tx, id)
+	return task, run, err
+}

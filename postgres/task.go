@@ -1,0 +1,108 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+)
+
+const selectTasks = `
+	SELECT t.id, t.prompt, a.name AS agent, t.repository_id, t.repository_url, t.source_id, t.base, t.base_commit, t.check_command AS "check",
+		b.limit_nanodollars AS budget, t.timeout_seconds, t.max_attempts, t.priority, t.labels,
+		t.agent_id, t.agent_version, t.state, t.reason, t.detail, t.attempts, t.run_id, b.spent_nanodollars AS spent,
+		t.cancel_requested_at AS cancel_at, t.created_by, t.created_at, t.started_at, t.finished_at
+	FROM tasks t
+	JOIN agents a ON a.workspace_id = t.workspace_id AND a.id = t.agent_id
+	JOIN budgets b ON b.workspace_id = t.workspace_id AND b.task_id = t.id `
+
+var scanTask = pgx.RowToStructByName[corp.Task]
+
+// Task returns one task.
+func (w WorkspaceDB) Task(ctx context.Context, id corp.TaskID) (corp.Task, error) {
+	return queryOne(ctx, w, "task", scanTask, selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, id)
+}
+
+func (w WorkspaceDB) task(ctx context.Context, tx pgx.Tx, id corp.TaskID) (corp.Task, error) {
+	return collectOne(ctx, tx, "task", scanTask, selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.ws, id)
+}
+
+// Tasks lists tasks, newest first.
+func (w WorkspaceDB) Tasks(ctx context.Context, f corp.TaskFilter, p corp.Page) (corp.List[corp.Task], error) {
+	from, limit, err := start(p)
+	if err != nil {
+		return corp.List[corp.Task]{}, err
+	}
+	where, args := `WHERE t.workspace_id = $1 AND (t.created_at, t.id) < ($2, $3)`, []any{from.at, from.id, limit + 1}
+	if f.State != "" {
+		args = append(args, f.State)
+		where += ` AND t.state = $5`
+	}
+	if !f.Agent.IsZero() {
+		args = append(args, f.Agent)
+		where += ` AND t.agent_id = ` + []string{"$5", "$6"}[len(args)-4]
+	}
+	found, err := query(ctx, w, scanTask, selectTasks+where+` ORDER BY t.created_at DESC, t.id DESC LIMIT $4`, args...)
+	return page(found, limit, func(t corp.Task) position { return position{t.CreatedAt, t.ID} }), err
+}
+
+// lockTask takes the first lock of every change to a task or its runs. It leaves
+// room for foreign keys, so that entries and calls are never kept waiting.
+func (w WorkspaceDB) lockTask(ctx context.Context, tx pgx.Tx, id corp.TaskID) (corp.Task, error) {
+	if _, err := tx.Exec(ctx, `SELECT FROM tasks WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, id); err != nil {
+		return corp.Task{}, err
+	}
+	return w.task(ctx, tx, id)
+}
+
+// CancelTask ends a queued task at once and asks the runner of a running one to
+// stop it; a task that is final is returned as it is.
+func (w WorkspaceDB) CancelTask(ctx context.Context, actor corp.Actor, id corp.TaskID) (task corp.Task, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		if task, err = w.lockTask(ctx, tx, id); err != nil || task.State.Final() {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			UPDATE tasks SET cancel_requested_at = now(), cancel_requested_by = $3
+			WHERE workspace_id = $1 AND id = $2 AND cancel_requested_at IS NULL`, w.ws, id, actor)
+		if err != nil {
+			return err
+		}
+		run, err := w.lockRun(ctx, tx, task.RunID)
+		if err != nil {
+			return err
+		}
+		detail := "Cancelled by " + string(actor) + "."
+		if run.State.Leased() {
+			err = w.stop(ctx, tx, run.ID, corp.ReasonCancelled, detail)
+		} else {
+			err = w.end(ctx, tx, task, run, ending{state: corp.RunCancelled, reason: corp.ReasonCancelled, detail: detail})
+		}
+		if err != nil {
+			return err
+		}
+		task, err = w.task(ctx, tx, id)
+		return err
+	})
+	return task, err
+}
+
+// RetryTask gives a task that failed, died or was cancelled one more attempt, at
+// once, under the same budget. Any other state is a conflict.
+func (w WorkspaceDB) RetryTask(ctx context.Context, actor corp.Actor, id corp.TaskID) (task corp.Task, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		if task, err = w.lockTask(ctx, tx, id); err != nil {
+			return err
+		}
+		if !task.State.Final() || task.State == corp.TaskSucceeded {
+			return corp.Conflict("This task is "+string(task.State)+" and cannot be tried again.", "Only a failed, dead or cancelled task can: submit a new one.")
+		}
+		if err := w.nextRun(ctx, tx, task, actor, 0, why{Reason: corp.ReasonRetry, Detail: "Tried again by " + string(actor) + "."}); err != nil {
+			return err
+		}
+		task, err = w.task(ctx, tx, id)
+		return err
+	})
+	return task, err
+}

@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/genericcorp/corp"
+)
+
+// The settings of a transaction travel with its beginning, in one round trip,
+// and end with it: nothing is left on a connection that a pool or PgBouncer
+// gives to somebody else. SET cannot take a parameter; set_config can.
+const (
+	bounds         = `set_config('statement_timeout', '20s', true), set_config('lock_timeout', '8s', true), set_config('idle_in_transaction_session_timeout', '20s', true)`
+	enterWorkspace = `SELECT set_config('app.workspace_id', $1, true), ` + bounds
+	enterSystem    = `SELECT set_config('application_name', $1, true), ` + bounds
+)
+
+// maxTries is how often a transaction is begun that the database gave up for
+// another one's sake, or that never reached it.
+const maxTries = 5
+
+// in runs fn in one transaction of the workspace. fn may run more than once and
+// must not keep anything from a run that failed.
+func (w WorkspaceDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	if w.ws.IsZero() {
+		return errNoWorkspace()
+	}
+	// The id is 32 hexadecimal digits and dashes: it cannot end the literal.
+	begin := `BEGIN; SELECT set_config('app.workspace_id', '` + w.ws.UUID() + `', true), ` + bounds
+	return w.db.retry(ctx, func() error { return transact(ctx, w.db.app, begin, fn) })
+}
+
+// in runs fn in one transaction of the system door.
+func (s SystemDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	begin := `BEGIN; SELECT set_config('application_name', '` + strings.ReplaceAll(s.reason, `'`, `''`) + `', true), ` + bounds
+	return s.db.retry(ctx, func() error { return transact(ctx, s.db.system, begin, fn) })
+}
+
+func transact(ctx context.Context, pool *pgxpool.Pool, begin string, fn func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, fn)
+}
+
+// retry repeats what the database gave up because of somebody else (a deadlock, a
+// missing partition) or what certainly never reached it, and translates the
+// error that remains.
+func (db *DB) retry(ctx context.Context, do func() error) error {
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if try == maxTries || ctx.Err() != nil || !db.worthAnotherTry(ctx, err) {
+			return translate(ctx, err)
+		}
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << (2 * try))) //nolint:gosec // jitter needs no secrecy
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (db *DB) worthAnotherTry(ctx context.Context, err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case pg.Code == codeSerialization, pg.Code == codeDeadlock:
+			return true
+		case missingPartition(pg):
+			_, err := db.System("missing partition").EnsurePartitions(ctx, time.Now(), partitionsAhead)
+			return err == nil
+		}
+		return false
+	}
+	return pgconn.SafeToRetry(err)
+}
+
+// query runs one statement in the workspace. The setting and the statement
+// travel together, as one implicit transaction. The workspace is $1.
+func query[T any](ctx context.Context, w WorkspaceDB, scan pgx.RowToFunc[T], sql string, args ...any) (found []T, err error) {
+	if w.ws.IsZero() {
+		return nil, errNoWorkspace()
+	}
+	err = w.db.retry(ctx, func() (err error) {
+		found, err = pipelined(ctx, w.db.app, scan, enterWorkspace, w.ws.UUID(), sql, append([]any{w.ws}, args...)...)
+		return err
+	})
+	return found, err
+}
+
+// queryOne is query for exactly one row; without it the noun is not found.
+func queryOne[T any](ctx context.Context, w WorkspaceDB, noun string, scan pgx.RowToFunc[T], sql string, args ...any) (T, error) {
+	found, err := query(ctx, w, scan, sql, args...)
+	if err == nil && len(found) == 0 {
+		err = corp.NotFound(noun)
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return found[0], nil
+}
+
+// querySystem is query through the system door.
+func querySystem[T any](ctx context.Context, s SystemDB, scan pgx.RowToFunc[T], sql string, args ...any) (found []T, err error) {
+	err = s.db.retry(ctx, func() (err error) {
+		found, err = pipelined(ctx, s.db.system, scan, enterSystem, s.reason, sql, args...)
+		return err
+	})
+	return found, err
+}
+
+// execSystem runs one statement through the system door and returns how many
+// rows it touched.
+func execSystem(ctx context.Context, s SystemDB, sql string, args ...any) (n int64, err error) {
+	err = s.db.retry(ctx, func() error {
+		var b pgx.Batch
+		b.Queue(enterSystem, s.reason)
+		b.Queue(sql, args...)
+		results := s.db.system.SendBatch(ctx, &b)
+		if _, err := results.Exec(); err != nil {
+			return errors.Join(err, results.Close())
+		}
+		tag, err := results.Exec()
+		n = tag.RowsAffected()
+		return errors.Join(err, results.Close())
+	})
+	return n, err
+}
+
+func pipelined[T any](ctx context.Context, pool *pgxpool.Pool, scan pgx.RowToFunc[T], enter, who, sql string, args ...any) ([]T, error) {
+	var b pgx.Batch
+	b.Queue(enter, who)
+	b.Queue(sql, args...)
+	results := pool.SendBatch(ctx, &b)
+	if _, err := results.Exec(); err != nil {
+		return nil, errors.Join(err, results.Close())
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return nil, errors.Join(err, results.Close())
+	}
+	found, err := pgx.CollectRows(rows, scan)
+	return found, errors.Join(err, results.Close())
+}
+
+// collect runs a statement in a transaction and reads its rows.
+func collect[T any](ctx context.Context, tx pgx.Tx, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	rows, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// collectOne is collect for one row; without it the noun is not found.
+func collectOne[T any](ctx context.Context, tx pgx.Tx, noun string, scan pgx.RowToFunc[T], sql string, args ...any) (T, error) {
+	found, err := collect(ctx, tx, scan, sql, args...)
+	if err == nil && len(found) == 0 {
+		err = corp.NotFound(noun)
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return found[0], nil
+}
+
+// send runs a batch in a transaction and reads nothing back.
+func send(ctx context.Context, tx pgx.Tx, b *pgx.Batch) error {
+	return tx.SendBatch(ctx, b).Close()
+}
+
+// countRows adds up how many rows the statements of a batch touched.
+func countRows(n *int) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		*n += int(tag.RowsAffected())
+		return nil
+	}
+}
