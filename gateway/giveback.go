@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/genericcorp/corp"
+)
+
+// giveBack returns what is free in an account to its budget and says whether
+// anything was. The caller is inside the workspace's door. What is given back is
+// taken out of memory first: if the answer is lost, it counts as given.
+func (p *purse) giveBack(ctx context.Context, ws corp.WorkspaceID, a *account) bool {
+	p.mu.Lock()
+	allowance, amount := a.allowance, max(a.free, 0)
+	closing := a.reserved == 0 && a.pending == 0 && (amount > 0 || a.doubt)
+	a.free -= amount
+	a.shed = false
+	p.mu.Unlock()
+	if allowance.IsZero() || (amount == 0 && !closing) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTime)
+	defer cancel()
+	var err error
+	if closing { // nothing is open on it, so all that is not in the ledger goes back
+		err = p.db.In(ws).CloseAllowance(ctx, allowance, nil)
+	} else {
+		err = p.db.In(ws).ReturnAllowance(ctx, allowance, amount)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		a.doubt = true
+	} else if closing {
+		a.allowance, a.free, a.doubt = corp.AllowanceID{}, 0, false
+	}
+	return err == nil
+}
+
+// sweep gives back what nobody has used for a while and forgets tasks that are
+// through. With all set it gives back everything that is free.
+func (p *purse) sweep(ctx context.Context, all bool) {
+	for _, j := range p.due(all) {
+		if err := j.space.enter(ctx); err != nil {
+			return
+		}
+		p.giveBack(ctx, j.space.id, j.account)
+		j.space.exit()
+	}
+}
+
+type idle struct {
+	space   *space
+	account *account
+}
+
+func (p *purse) due(all bool) (found []idle) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	old := func(a *account) bool { return all || a.shed || now.Sub(a.used) > p.times.Idle }
+	want := func(a *account) bool {
+		return !a.allowance.IsZero() && (a.free > 0 || a.doubt && a.reserved == 0 && a.pending == 0) && old(a)
+	}
+	for id, t := range p.tasks {
+		a := t.account
+		if want(a) {
+			found = append(found, idle{t.space, a})
+		}
+		if t.users == 0 && a.reserved == 0 && a.pending == 0 && a.allowance.IsZero() && now.Sub(t.checked) > p.times.Idle {
+			delete(p.tasks, id)
+		}
+	}
+	for _, s := range p.spaces {
+		if want(s.account) {
+			found = append(found, idle{s, s.account})
+		}
+	}
+	return found
+}
+
+// check drops what this server believes to hold of allowances that are closed:
+// after a long silence (a suspended process, a lost database) another server may
+// have taken this one for dead and settled its allowances.
+func (p *purse) check(ctx context.Context, s *space) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.exit()
+	open, err := p.db.In(s.id).OpenAllowances(ctx, p.server)
+	if err != nil {
+		return err
+	}
+	still := map[corp.AllowanceID]bool{}
+	for _, a := range open {
+		still[a.ID] = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.heard = time.Now()
+	drop := func(a *account) {
+		if !a.allowance.IsZero() && !still[a.allowance] {
+			a.allowance, a.free = corp.AllowanceID{}, 0
+		}
+	}
+	drop(s.account)
+	for _, t := range p.tasks {
+		if t.space == s {
+			drop(t.account)
+		}
+	}
+	return nil
+}

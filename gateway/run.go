@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/genericcorp/corp/gateway/pricebook"
+)
+
+// Run writes settled calls to the database and gives back what is not used. When
+// ctx ends it lets no call begin, lets those under way end within Times.Shutdown,
+// writes everything down and gives all allowances back. Recover comes before it.
+func (g *Gateway) Run(ctx context.Context) error {
+	if g.journal.Load() == nil {
+		return errors.New("the gateway was not recovered before it ran")
+	}
+	// The loops outlive ctx: calls that end while the gateway stops are still recorded.
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { g.ledger.run(loops) })
+	wg.Go(func() { g.look(loops) })
+	<-ctx.Done()
+	g.stopCalls()
+	stop()
+	wg.Wait()
+	return g.close(context.WithoutCancel(ctx))
+}
+
+// stopCalls waits for the calls under way, and ends them when their time is up.
+func (g *Gateway) stopCalls() {
+	g.mu.Lock()
+	g.stopping = true
+	if g.open == 0 {
+		g.closeIdle()
+	}
+	g.mu.Unlock()
+	timer := time.NewTimer(g.Times.Shutdown)
+	defer timer.Stop()
+	select {
+	case <-g.idle:
+	case <-timer.C:
+		g.cut(errStopped)
+		<-g.idle
+	}
+}
+
+// close writes down what is left. What the database does not take now stays in
+// the journal for the next start.
+func (g *Gateway) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, g.Times.Shutdown)
+	defer cancel()
+	err := g.ledger.drain(ctx)
+	if err != nil {
+		err = fmt.Errorf("calls are left in the journal for the next start: %w", err)
+	} else {
+		g.purse.sweep(ctx, true)
+	}
+	return errors.Join(err, g.journal.Load().close(), g.lock.close())
+}
+
+// look gives back idle allowances and reads the prices again, now and then.
+func (g *Gateway) look(ctx context.Context) {
+	sweep, prices := time.NewTicker(g.Times.Sweep), time.NewTicker(g.Times.Prices)
+	defer sweep.Stop()
+	defer prices.Stop()
+	for {
+		select {
+		case <-sweep.C:
+			g.purse.sweep(ctx, false)
+		case <-g.wakeSweep:
+			g.purse.sweep(ctx, false)
+		case <-prices.C:
+			if err := g.readPrices(ctx); err != nil && ctx.Err() == nil {
+				g.Logger.WarnContext(ctx, "prices not read", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *Gateway) readPrices(ctx context.Context) error {
+	rows, err := g.DB.System("gateway prices").Prices(ctx)
+	if err != nil {
+		return fmt.Errorf("read the prices: %w", err)
+	}
+	g.book.Store(pricebook.New(rows))
+	return nil
+}

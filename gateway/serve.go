@@ -1,0 +1,209 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+)
+
+// exchange is one request of an agent and its answer.
+type exchange struct {
+	g     *Gateway
+	w     http.ResponseWriter
+	r     *http.Request
+	ctl   *http.ResponseController
+	id    corp.CallID
+	began time.Time
+	run   postgres.RunIdentity
+	abort bool // the answer broke off, and the client must see that it did
+}
+
+// ServeHTTP is the gateway listener's whole handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{g: g, w: w, r: r, ctl: http.NewResponseController(w), id: corp.NewID[corp.CallID](), began: time.Now()}
+	switch r.URL.Path {
+	case "/": // agents look whether anybody is there before they call
+		if x.allows(http.MethodHead, http.MethodGet) {
+			w.WriteHeader(http.StatusOK)
+		}
+	case "/v1/messages":
+		if x.allows(http.MethodPost) {
+			x.admitted(x.message)
+		}
+	case "/v1/messages/count_tokens":
+		if x.allows(http.MethodPost) {
+			x.admitted(x.count)
+		}
+	case "/v1/models":
+		if x.allows(http.MethodGet) {
+			x.admitted(x.models)
+		}
+	default:
+		x.refuse(&refusal{status: http.StatusNotFound, message: "The gateway has no such address."}, nil)
+	}
+	if x.abort {
+		panic(http.ErrAbortHandler) // the server's own way to break a connection off
+	}
+}
+
+func (x *exchange) allows(methods ...string) bool {
+	for _, m := range methods {
+		if x.r.Method == m {
+			return true
+		}
+	}
+	x.w.Header().Set("Allow", methods[0])
+	x.refuse(&refusal{status: http.StatusMethodNotAllowed, message: "Method not allowed."}, nil)
+	return false
+}
+
+// admitted finds out whose call it is and carries it out if it may begin.
+func (x *exchange) admitted(carry func()) {
+	if x.g.journal.Load() == nil {
+		x.refuse(unavailable("This server is starting."), nil)
+		return
+	}
+	run, err := x.g.directory.run(x.r.Context(), x.g.dialect.Key(x.r.Header))
+	if err != nil {
+		x.refuse(refused(err), nil)
+		return
+	}
+	x.run = run
+	if r := stopped(run.StopReason); r != nil {
+		x.refuse(r, nil)
+		return
+	}
+	if r := x.g.enter(run.RunID); r != nil {
+		x.refuse(r, nil)
+		return
+	}
+	defer x.g.exit(run.RunID)
+	carry()
+}
+
+// stopped refuses the calls of a run that must end.
+func stopped(reason corp.Reason) *refusal {
+	switch reason {
+	case corp.ReasonNone:
+		return nil
+	case corp.ReasonBudget:
+		return &refusal{status: http.StatusPaymentRequired, message: "The budget of this run is used up, and the run is being stopped."}
+	default:
+		return &refusal{status: http.StatusForbidden, message: fmt.Sprintf("This run is being stopped (%s).", reason)}
+	}
+}
+
+// refuse answers in the vendor's place. record is what the ledger shows of it,
+// nil when nothing is known of the call.
+func (x *exchange) refuse(r *refusal, record *postgres.CallRecord) {
+	x.g.metrics.refusals.WithLabelValues(http.StatusText(r.status)).Inc()
+	level := slog.LevelInfo
+	if r.cause != nil {
+		level = slog.LevelError
+	}
+	x.g.Logger.LogAttrs(x.r.Context(), level, "model call refused", slog.String("request_id", x.id.String()),
+		slog.Any("workspace_id", x.run.Workspace), slog.Any("run_id", x.run.RunID), slog.String("trace_id", x.run.TraceID),
+		slog.Int("status", r.status), slog.String("detail", r.message), slog.Any("error", r.cause))
+	if r.stop != corp.ReasonNone {
+		x.stopRun(r.stop, r.message)
+	}
+	if r.record && record != nil {
+		record.Outcome, record.Status, record.Detail = corp.CallRefused, r.status, clean(r.message, maxDetail)
+		record.LatencyMS = time.Since(x.began).Milliseconds()
+		x.g.ledger.add(x.run.Workspace, settled{record: *record})
+		x.g.metrics.calls.WithLabelValues(string(corp.CallRefused)).Inc()
+	}
+	r.write(x.w, x.g.dialect, x.id.String())
+}
+
+// stopRun marks the run before the agent hears of the refusal, so that whatever
+// the agent makes of it, the run ends for the true reason.
+func (x *exchange) stopRun(reason corp.Reason, detail string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), databaseTime)
+	defer cancel()
+	if err := x.g.DB.In(x.run.Workspace).StopRun(ctx, x.run.RunID, reason, clean(detail, maxDetail)); err != nil {
+		x.g.Logger.ErrorContext(ctx, "run not stopped", "run_id", x.run.RunID, "workspace_id", x.run.Workspace, "reason", reason, "error", err)
+	}
+	x.g.directory.forget(x.run.RunID)
+}
+
+// read takes the request's body.
+func (x *exchange) read() (*buffer, *refusal) {
+	if x.r.Header.Get("Content-Encoding") != "" {
+		return nil, &refusal{status: http.StatusUnsupportedMediaType, message: "The gateway reads requests that are not compressed."}
+	}
+	_ = x.ctl.SetReadDeadline(time.Now().Add(x.g.Times.BodyRead)) // not every writer has deadlines
+	b := newBuffer()
+	tooLarge, err := b.fill(x.r.Body, x.r.ContentLength)
+	_ = x.ctl.SetReadDeadline(time.Time{})
+	switch {
+	case tooLarge:
+		b.release()
+		return nil, &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("Request exceeds the maximum size of %d MB.", maxBody>>20)}
+	case err != nil:
+		b.release()
+		return nil, &refusal{status: http.StatusBadRequest, message: "The request broke off."}
+	}
+	return b, nil
+}
+
+// count passes a question for the size of a prompt through. Vendors answer it
+// free of charge, so nothing is reserved or recorded.
+func (x *exchange) count() {
+	body, r := x.read()
+	if r != nil {
+		x.refuse(r, nil)
+		return
+	}
+	defer body.release()
+	request, err := x.g.dialect.Parse(body.b, x.r.Header)
+	if err != nil {
+		x.refuse(refused(err), nil)
+		return
+	}
+	to, model, err := x.g.directory.resolve(x.r.Context(), x.run, request.Asked().Model)
+	if err != nil {
+		x.refuse(refused(err), nil)
+		return
+	}
+	x.pass(to, body, request.Rewrite(body.b, model, 0))
+}
+
+// models passes the vendor's list of models through.
+func (x *exchange) models() {
+	name, err := x.g.directory.ownProvider(x.r.Context(), x.run)
+	var to route
+	if err == nil {
+		to, err = x.g.directory.provider(x.r.Context(), x.run.Workspace, name)
+	}
+	if err != nil {
+		x.refuse(refused(err), nil)
+		return
+	}
+	x.pass(to, nil, nil)
+}
+
+// pass carries out a request that costs nothing.
+func (x *exchange) pass(to route, held *buffer, body []byte) {
+	ctx, cancel := context.WithCancel(x.r.Context())
+	defer cancel()
+	defer context.AfterFunc(x.g.hard, cancel)()
+	f := &flight{exchange: x, cancel: func(error) { cancel() }}
+	defer f.watch()()
+	response, err := x.g.Transport.RoundTrip(x.upstream(ctx, to, held, body))
+	if err != nil {
+		r := unavailable(fmt.Sprintf("The provider %q did not answer.", to.Name))
+		r.cause = err
+		x.refuse(r, nil)
+		return
+	}
+	defer func() { _ = response.Body.Close() }()
+	f.relay(response, io.Discard)
+	x.abort = f.err != nil && !f.gone.Load()
+}
