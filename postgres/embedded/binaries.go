@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/genericcorp/corp"
 )
@@ -45,26 +46,14 @@ var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)\.(\d+)`)
 // probe runs the postgres in dir as the account that will run it, from the
 // folder where it will work: what the two may do shows in no other way.
 func probe(ctx context.Context, dir string, source Source, as account, work string) (binaries, error) {
-	cmd := command(filepath.Join(dir, "postgres"), as, work, "--version")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	p, err := spawn(cmd)
+	program := filepath.Join(dir, "postgres")
+	out, err := versionLine(ctx, program, as, work)
 	if err != nil {
-		return binaries{}, fmt.Errorf("run %s: %w", cmd.Path, err)
+		return binaries{}, fmt.Errorf("run %s: %w", program, err)
 	}
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		_ = cmd.Process.Kill()
-		<-p.done
-		return binaries{}, ctx.Err()
-	}
-	if p.err != nil {
-		return binaries{}, fmt.Errorf("run %s: %w: %s", cmd.Path, p.err, bytes.TrimSpace(out.Bytes()))
-	}
-	m := versionText.FindSubmatch(out.Bytes())
+	m := versionText.FindSubmatch(out)
 	if m == nil {
-		return binaries{}, fmt.Errorf("run %s: unexpected version %q", cmd.Path, out.Bytes())
+		return binaries{}, fmt.Errorf("run %s: unexpected version %q", program, out)
 	}
 	major, majorErr := strconv.Atoi(string(m[1]))
 	minor, minorErr := strconv.Atoi(string(m[2]))
@@ -72,12 +61,40 @@ func probe(ctx context.Context, dir string, source Source, as account, work stri
 		return binaries{}, err
 	}
 	if major != Major {
-		return binaries{}, fmt.Errorf("%s is PostgreSQL %d.%d, not %d", cmd.Path, major, minor, Major)
+		return binaries{}, fmt.Errorf("%s is PostgreSQL %d.%d, not %d", program, major, minor, Major)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
 		return binaries{}, fmt.Errorf("PostgreSQL in %s is incomplete: %w", dir, err)
 	}
 	return binaries{dir: dir, source: source, version: version{major, minor}}, nil
+}
+
+func versionLine(ctx context.Context, program string, as account, work string) ([]byte, error) {
+	var out bytes.Buffer
+	var p *process
+	var err error
+	// A program that was just unpacked is "busy" while a child that was forked
+	// meanwhile has not yet closed its copy of the file.
+	await(forkGrace, func() bool {
+		cmd := command(program, as, work, "--version")
+		cmd.Stdout, cmd.Stderr = &out, &out
+		p, err = spawn(cmd)
+		return !errors.Is(err, syscall.ETXTBSY)
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		return nil, ctx.Err()
+	}
+	if p.err != nil {
+		return nil, fmt.Errorf("%w: %s", p.err, bytes.TrimSpace(out.Bytes()))
+	}
+	return out.Bytes(), nil
 }
 
 // finder looks for PostgreSQL's programs.

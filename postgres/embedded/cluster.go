@@ -70,7 +70,7 @@ func (c cluster) discard() error {
 		return err
 	}
 	for _, dir := range left {
-		evict(dir)
+		endInitdb(dir)
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove unfinished data folder: %w", err)
 		}
@@ -132,9 +132,9 @@ func (c cluster) initdb(ctx context.Context, dir string) error {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		// The whole group: initdb's own children must not go on writing.
-		_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
+		_ = p.cmd.Process.Kill()
 		<-p.done
+		endInitdb(dir)
 		return fmt.Errorf("run initdb: %w", ctx.Err())
 	}
 	if bytes.Contains(out.Bytes(), []byte("could not look up effective user ID")) {
@@ -145,6 +145,15 @@ func (c cluster) initdb(ctx context.Context, dir string) error {
 		return fmt.Errorf("run initdb: %w: %s", p.err, bytes.TrimSpace(out.Bytes()))
 	}
 	return nil
+}
+
+// endInitdb waits for the end of the servers that a killed initdb had started on
+// dir. They end by themselves, as nobody tells them what to do any more, and
+// then give their shared memory back, which they could not if they were killed.
+func endInitdb(dir string) {
+	if !await(2*time.Second, func() bool { return len(residents(dir)) == 0 }) {
+		evict(dir)
+	}
 }
 
 // copyTree copies the files and folders below from into the folder to.

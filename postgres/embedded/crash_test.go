@@ -200,7 +200,35 @@ func TestStopDuringARestartStops(t *testing.T) {
 			if left := residents(s.folder.data()); len(left) > 0 {
 				t.Errorf("processes %v outlived Stop", left)
 			}
+			stopServer(t, startServer(t, quick(t, string(s.folder))))
 		})
+	}
+}
+
+func TestARestartGivesSharedMemoryBack(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, quick(t, newDir(t)))
+	maps, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.Pid()), "maps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var segments []string
+	for line := range strings.Lines(string(maps)) {
+		if _, name, ok := strings.Cut(line, " /dev/shm/PostgreSQL."); ok {
+			segments = append(segments, "/dev/shm/PostgreSQL."+strings.TrimSpace(name))
+		}
+	}
+	if len(segments) == 0 {
+		t.Fatal("the server has no shared memory")
+	}
+	if err := syscall.Kill(s.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the server runs again", func() bool { return s.Restarts() == 1 })
+	for _, segment := range segments {
+		if _, err := os.Stat(segment); err == nil {
+			t.Errorf("%s of the killed server remains", segment)
+		}
 	}
 }
 

@@ -52,7 +52,27 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	shared = dir
+	if err := makeChildProgram(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// childProgram is a copy of the test program that any user can run: the original
+// lies in a folder of the go command that only its user can enter. It is made
+// before any process is started, which would keep it from being run.
+func childProgram() string { return filepath.Join(shared, "child") }
+
+func makeChildProgram() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := copyFile(self, childProgram()); err != nil {
+		return err
+	}
+	return os.Chmod(childProgram(), 0o755)
 }
 
 // memoryDisk returns the folder of a memory disk, or "" for the usual one.
@@ -170,7 +190,7 @@ type childProcess struct {
 // not nil.
 func startChild(t *testing.T, task childTask, cred *syscall.Credential) *childProcess {
 	t.Helper()
-	cmd := exec.Command(testProgram(t))
+	cmd := exec.Command(childProgram())
 	cmd.Dir = shared
 	cmd.Env = []string{childEnv + "=1", "PATH=/usr/bin:/bin", "TMPDIR=/tmp"}
 	cmd.Stderr = t.Output()
@@ -216,28 +236,6 @@ func (c *childProcess) kill(t *testing.T) (rest []string) {
 	}
 	_ = c.cmd.Wait()
 	return rest
-}
-
-// testProgram returns a copy of the test program that any user can run: the
-// original lies in a folder of the go command that only its user can enter.
-func testProgram(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(newDir(t))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "child")
-	if err := copyFile(self, file); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(file, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }
 
 // binDir returns PostgreSQL's programs in a place that every user can reach.
