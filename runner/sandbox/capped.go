@@ -84,3 +84,10 @@ func (c *Capped) String() string {
 	}
 	return string(c.head) + tail
 }
+
+// Head returns a copy of the first bytes that were kept.
+func (c *Capped) Head() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]byte(nil), c.head...)
+}
