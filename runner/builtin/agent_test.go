@@ -56,34 +56,34 @@ func testConfig(url, home string) Config {
 }
 
 // start runs an agent in this process and begins a session in the checkout.
-func start(t testing.TB, w *workbench, url string, change func(*Config)) *agentRun {
-	t.Helper()
-	home := t.TempDir()
+func start(tb testing.TB, w *workbench, url string, change func(*Config)) *agentRun {
+	tb.Helper()
+	home := tb.TempDir()
 	cfg := testConfig(url, home)
 	if change != nil {
 		change(&cfg)
 	}
-	a := startAgent(t, w, cfg)
-	session, err := a.client.NewSession(t.Context(), w.checkout.dir, nil)
+	a := startAgent(tb, w, cfg)
+	session, err := a.client.NewSession(tb.Context(), w.checkout.dir, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	a.id = session.SessionID
 	return a
 }
 
-func startAgent(t testing.TB, w *workbench, cfg Config) *agentRun {
-	t.Helper()
+func startAgent(tb testing.TB, w *workbench, cfg Config) *agentRun {
+	tb.Helper()
 	ar, cw := io.Pipe()
 	cr, aw := io.Pipe()
-	a := &agentRun{t: t, home: cfg.Home, w: w, stderr: &syncBuffer{}}
+	a := &agentRun{t: tb, home: cfg.Home, w: w, stderr: &syncBuffer{}}
 	exit := make(chan int, 1)
 	go func() { exit <- Main(context.Background(), ar, aw, a.stderr, cfg) }()
 	a.connect(cr, cw)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		a.client.Close()
 		if code := <-exit; code != 0 && !strings.Contains(a.stderr.String(), "closed pipe") {
-			t.Errorf("the agent ended with %d: %s", code, a.stderr)
+			tb.Errorf("the agent ended with %d: %s", code, a.stderr)
 		}
 	})
 	return a
@@ -165,13 +165,13 @@ func (a *agentRun) told(kinds ...string) []told {
 }
 
 // text joins the text of updates.
-func text(t testing.TB, updates []told) string {
-	t.Helper()
+func text(tb testing.TB, updates []told) string {
+	tb.Helper()
 	var b strings.Builder
 	for _, u := range updates {
 		var c acp.Text
 		if err := json.Unmarshal(u.Content, &c); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		b.WriteString(c.Text)
 	}

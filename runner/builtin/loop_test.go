@@ -135,7 +135,7 @@ func TestCacheBreakpointsFollowTheConversation(t *testing.T) {
 func TestReadingCallsRunSideBySideAndChangingOnesInOrder(t *testing.T) {
 	t.Parallel()
 	var running, most, order atomic.Int64
-	var both = make(chan struct{})
+	both := make(chan struct{})
 	tools := []tool{
 		define("look", "", `{}`, func(_ *workbench, _ struct{}) call {
 			return call{reads: true, do: func(ctx context.Context) result {
@@ -194,7 +194,7 @@ func TestTheReasonOfAnEndIsClear(t *testing.T) {
 		{"key", []reply{fails(401, "authentication_error", "invalid x-api-key")}, nil, acp.StopRefusal, corp.ReasonProviderKey, "invalid x-api-key", 1},
 		{"permission", []reply{fails(403, "permission_error", "no")}, nil, acp.StopRefusal, corp.ReasonProviderKey, "no", 1},
 		{"model", []reply{fails(404, "not_found_error", "model: sim/model")}, nil, acp.StopRefusal, corp.ReasonModelUnknown, `"sim/model" is unknown`, 1},
-		{"wrong address", []reply{func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "404 page not found", 404) }}, nil, acp.StopRefusal, corp.ReasonProviderRejected, "404 page not found", 1},
+		{"wrong address", []reply{func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "404 page not found", http.StatusNotFound) }}, nil, acp.StopRefusal, corp.ReasonProviderRejected, "404 page not found", 1},
 		{"rejected", []reply{fails(400, "invalid_request_error", "temperature: bad")}, nil, acp.StopRefusal, corp.ReasonProviderRejected, "temperature: bad", 1},
 		{"too long", []reply{fails(400, "invalid_request_error", "prompt is too long: 212345 tokens > 200000 maximum")}, nil, acp.StopMaxTokens, corp.ReasonStepLimit, "too long for the model", 1},
 		{"too large", []reply{fails(413, "request_too_large", "Request exceeds the maximum size")}, nil, acp.StopMaxTokens, corp.ReasonStepLimit, "too long for the model", 1},
@@ -224,7 +224,7 @@ func TestTheReasonOfAnEndIsClear(t *testing.T) {
 		{"silent for ever", []reply{func(w http.ResponseWriter, r *http.Request) { begin(w); <-r.Context().Done() }}, func(c *Config) { c.Patience.Idle, c.Patience.Tries = 50*time.Millisecond, 2 }, acp.StopRefusal, corp.ReasonProviderDown, "nothing arrived for too long", 2},
 		{"redirected", []reply{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 		}}, nil, acp.StopRefusal, corp.ReasonProviderRejected, "Found (status 302)", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

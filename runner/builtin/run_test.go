@@ -17,8 +17,8 @@ import (
 )
 
 // eventually polls until the condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -27,7 +27,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
+			tb.Fatalf("waited in vain until %s", what)
 		}
 	}
 }
@@ -43,10 +43,10 @@ func gone(pid int) bool {
 }
 
 // pids reads the process numbers that a command wrote to a file, once there are n.
-func pids(t testing.TB, w *workbench, name string, n int) []int {
-	t.Helper()
+func pids(tb testing.TB, w *workbench, name string, n int) []int {
+	tb.Helper()
 	var found []int
-	eventually(t, "the command has started", func() bool {
+	eventually(tb, "the command has started", func() bool {
 		raw, err := os.ReadFile(filepath.Join(w.checkout.dir, name))
 		found = nil
 		for field := range strings.FieldsSeq(string(raw)) {

@@ -238,9 +238,9 @@ func TestIgnoringAgreesWithGit(t *testing.T) {
 }
 
 // tree generates a tree of n source files of about 3 KB in folders of 50.
-func tree(t testing.TB, n int) *workbench {
-	t.Helper()
-	w := bench(t, map[string]string{".gitignore": "*.o\nbuild/\n"})
+func tree(tb testing.TB, n int) *workbench {
+	tb.Helper()
+	w := bench(tb, map[string]string{".gitignore": "*.o\nbuild/\n"})
 	random := rand.New(rand.NewPCG(3, 4))
 	words := strings.Fields("func return if err nil range string context package import type struct handler request response value index buffer writer reader")
 	for i := range n {
@@ -258,11 +258,11 @@ func tree(t testing.TB, n int) *workbench {
 		dir := filepath.Join(w.checkout.dir, fmt.Sprintf("m%d/p%d", i/500, i/50))
 		if i%50 == 0 {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("file%d.go", i)), []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return w

@@ -39,7 +39,7 @@ func newServer(cfg Config, stdin io.Reader, stdout io.Writer, logger *slog.Logge
 // commandEnv is the environment of commands: defaults that keep programs from
 // waiting for a person, then what was given, without the run's key.
 func commandEnv(cfg Config) []string {
-	env := []string{"PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true", "TERM=dumb", "NO_COLOR=1"}
+	env := []string{"PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true", "TERM=dumb", "NO_COLOR=1"} //nolint:misspell // the variable is called so
 	for _, v := range cfg.Env {
 		if !strings.Contains(v, cfg.Key) {
 			env = append(env, v)

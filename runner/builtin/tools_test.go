@@ -15,13 +15,13 @@ import (
 
 // bench makes a checkout with the given files; a name that ends in a slash is a
 // folder, and a content "-> x" is a symbolic link to x.
-func bench(t testing.TB, files map[string]string) *workbench {
-	t.Helper()
-	dir := t.TempDir()
+func bench(tb testing.TB, files map[string]string) *workbench {
+	tb.Helper()
+	dir := tb.TempDir()
 	for name, content := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		var err error
 		target, link := strings.CutPrefix(content, "-> ")
@@ -34,47 +34,47 @@ func bench(t testing.TB, files map[string]string) *workbench {
 			err = os.WriteFile(path, []byte(content), 0o644)
 		}
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
-	return benchAt(t, dir)
+	return benchAt(tb, dir)
 }
 
-func benchAt(t testing.TB, dir string) *workbench {
-	t.Helper()
+func benchAt(tb testing.TB, dir string) *workbench {
+	tb.Helper()
 	c, err := openCheckout(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.root.Close() })
+	tb.Cleanup(func() { _ = c.root.Close() })
 	cfg := Config{Env: []string{"PATH=" + os.Getenv("PATH")}}.withDefaults()
 	return &workbench{checkout: c, cfg: cfg, plan: func([]planEntry) {}}
 }
 
 // use makes one tool call, with the input as JSON or as something to encode.
-func use(t testing.TB, w *workbench, name string, input any) result {
-	t.Helper()
-	return useIn(t.Context(), t, w, name, input)
+func use(tb testing.TB, w *workbench, name string, input any) result {
+	tb.Helper()
+	return useIn(tb.Context(), tb, w, name, input)
 }
 
-func useIn(ctx context.Context, t testing.TB, w *workbench, name string, input any) result {
-	t.Helper()
+func useIn(ctx context.Context, tb testing.TB, w *workbench, name string, input any) result {
+	tb.Helper()
 	raw, ok := input.(string)
 	if !ok {
 		encoded, err := json.Marshal(input)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		raw = string(encoded)
 	}
 	return prepareCall(w, toolbox(), block{Type: blockToolUse, Name: name, Input: json.RawMessage(raw)}, false).do(ctx)
 }
 
-func content(t testing.TB, w *workbench, name string) string {
-	t.Helper()
+func content(tb testing.TB, w *workbench, name string) string {
+	tb.Helper()
 	raw, err := os.ReadFile(filepath.Join(w.checkout.dir, name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(raw)
 }

@@ -26,11 +26,11 @@ type scripted struct {
 // reply writes one answer of the vendor.
 type reply func(w http.ResponseWriter, r *http.Request)
 
-func newVendorScript(t testing.TB, replies ...reply) *scripted {
-	t.Helper()
-	s := &scripted{t: t, replies: replies}
+func newVendorScript(tb testing.TB, replies ...reply) *scripted {
+	tb.Helper()
+	s := &scripted{t: tb, replies: replies}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
-	t.Cleanup(s.Close)
+	tb.Cleanup(s.Close)
 	return s
 }
 
