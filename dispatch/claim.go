@@ -77,6 +77,7 @@ func (s *seat) claim(ctx context.Context, picks []pick) bool {
 	claimed, err := s.db.System("dispatch").ClaimRuns(ctx, s.server, s.term, claims)
 	if err != nil && ctx.Err() == nil {
 		// Perhaps it was done and only the answer is missing: the rows will tell.
+		s.readAfter = latest(s.readAfter, time.Now().Add(s.times.Sweep))
 		s.logger.ErrorContext(ctx, "runs could not be leased", slog.Int("runs", len(picks)), slog.Any("error", err))
 	}
 	done := make(map[corp.RunID]bool, len(claimed))

@@ -53,7 +53,7 @@ func newRing(t *testing.T) *seal.Ring {
 // dispatcher starts another dispatcher; stop ends it and waits.
 func (w *world) dispatcher(t *testing.T, times dispatch.Times) (d *dispatch.Dispatcher, stop func()) {
 	t.Helper()
-	d = dispatch.New(w.DB, w.ring, corp.NewID[corp.ServerID](), "http://127.0.0.1:1", times, slog.New(slog.DiscardHandler))
+	d = dispatch.New(w.DB, w.ring, corp.NewID[corp.ServerID](), "http://127.0.0.1:1", times, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
