@@ -64,8 +64,9 @@ func explainDetail(d *huma.ErrorDetail) *corp.Error {
 		}
 		return corp.Invalid(full, fmt.Sprintf("The field %q is missing.", full), "Add it.")
 	}
-	if message, hint, ok := strings.Cut(message, idHintMark); ok {
-		return corp.Invalid(field, strings.TrimPrefix(message, "expected string to be "), hint)
+	if pattern, ok := strings.CutPrefix(message, "expected string to match pattern ^"); ok && strings.HasSuffix(pattern, idForm) {
+		prefix := strings.TrimSuffix(pattern, idForm) + "_"
+		return corp.Invalid(field, "That is not an id of this kind.", fmt.Sprintf("An id of this kind starts with %q and has 26 more characters.", prefix))
 	}
 	if wrong, ok := strings.CutPrefix(message, "invalid value: That is not an id"); ok {
 		return corp.Invalid(field, "That is not an id"+wrong, "An id is the noun, an underscore and 26 more characters; a name is no id.")

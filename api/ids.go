@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -9,8 +8,8 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-// idHintMark parts the sentence from the hint in the description of an id's form.
-const idHintMark = " || "
+// idForm is the form of an id after its prefix, as a regular expression.
+const idForm = "_[0-7][0-9a-hjkmnp-tv-z]{25}$"
 
 // idText is the schema of an id of one noun: text with its prefix. Without it
 // huma would see 16 numbers.
@@ -19,10 +18,7 @@ type idText[I corp.AnyID] struct{}
 // Schema describes the id, for huma.
 func (idText[I]) Schema(huma.Registry) *huma.Schema {
 	var id I
-	return &huma.Schema{
-		Type: huma.TypeString, Pattern: fmt.Sprintf("^%s_[0-7][0-9a-hjkmnp-tv-z]{25}$", id.Prefix()),
-		PatternDescription: "That is not an id of this kind." + idHintMark + fmt.Sprintf("An id of this kind starts with %q and has 26 more characters.", id.Prefix()+"_"),
-	}
+	return &huma.Schema{Type: huma.TypeString, Pattern: "^" + id.Prefix() + idForm}
 }
 
 // describeIDs makes every id of the vocabulary known to the registry.

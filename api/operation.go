@@ -64,7 +64,7 @@ func with[I, O any](handler func(*API, context.Context, corp.Identity, *I) (*O, 
 // register puts every operation of the table behind the adapter and returns the
 // API's description.
 func (a *API) register(adapter huma.Adapter) *huma.OpenAPI {
-	h := huma.NewAPI(humaConfig(a.Version), adapter)
+	h := huma.NewAPI(humaConfig(), adapter)
 	h.UseMiddleware(a.admit)
 	seen := map[string]bool{}
 	for _, op := range operations {
@@ -114,7 +114,7 @@ func (op operation) describe() huma.Operation {
 	return d
 }
 
-func humaConfig(version string) huma.Config {
+func humaConfig() huma.Config {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	describeIDs(registry)
 	format := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: readJSON}
@@ -122,7 +122,7 @@ func humaConfig(version string) huma.Config {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
-				Title: "Generic Corp", Version: version,
+				Title: "Generic Corp", Version: "1", // of the API; that of the build is in /v1/whoami
 				Description: "Orchestrates AI coding agents. The workspace is that of the key. Errors are problems (RFC 9457) with kind, code, field, hint and request_id. See docs/api.md.",
 				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/genericcorp/corp"
@@ -53,8 +54,13 @@ type entriesAnswer struct {
 }
 
 // ReportEntries reports entries of the transcript and returns the first index
-// that the server does not have. A batch may be sent again.
+// that the server does not have. A batch may be sent again. The entries' RunID
+// and Epoch are those of the batch's lease.
 func (c *Client) ReportEntries(ctx context.Context, batch corp.EntryBatch) (next int64, err error) {
+	batch.Entries = slices.Clone(batch.Entries)
+	for i := range batch.Entries {
+		batch.Entries[i].RunID, batch.Entries[i].Epoch = batch.RunID, batch.Epoch
+	}
 	out, err := fetch[entriesAnswer](ctx, c, request{method: http.MethodPost, path: leasePath(batch.Lease) + "/entries", body: batch, repeatable: true})
 	return out.Next, err
 }

@@ -1,0 +1,80 @@
+package api
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestABodyThatTwoReadersCouldReadDifferentlyIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, body, field string }{
+		{"a name twice", `{"a":1,"a":2}`, "a"},
+		{"a nested name twice", `{"x":[{"b":1},{"b":1,"b":2}]}`, "x[1].b"},
+		{"the same name written differently", `{"a":1,"\u0061":2}`, "a"},
+		{"a second value", `{"a":1} {"a":2}`, "body"},
+		{"the zero character", `{"a":{"b":"x\u0000y"}}`, "a.b"},
+		{"the zero character in a list", `["a","\u0000"]`, "[1]"},
+		{"no UTF-8", "{\"a\":\"\xff\"}", "body"},
+		{"a byte order mark", "\xef\xbb\xbf{}", "body"},
+		{"a deep nest", strings.Repeat("[", 129) + strings.Repeat("]", 129), "body"},
+		{"a bomb of brackets", strings.Repeat(`{"a":`, 100_000), "body"},
+		{"half an object", `{"a":`, "body"},
+		{"no JSON", `hello`, "body"},
+		{"a comma too many", `{"a":1,}`, "body"},
+		{"two NaNs", `{"a":NaN}`, "body"},
+		{"a huge number", `{"a":1e999999}`, "body"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var v any
+			err := readJSON([]byte(c.body), &v)
+			wrong, ok := err.(bodyError) //nolint:errorlint // its own type is what huma gets
+			if !ok {
+				t.Fatalf("got %v (%T), want a bodyError", err, err)
+			}
+			if wrong.field != c.field {
+				t.Errorf("it names the field %q, want %q", wrong.field, c.field)
+			}
+			if strings.Contains(wrong.message, "json:") || !strings.HasSuffix(wrong.message, ".") {
+				t.Errorf("not a sentence for people: %q", wrong.message)
+			}
+		})
+	}
+}
+
+func TestOrdinaryJSONIsReadAsItIs(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat("[", 128) + strings.Repeat("]", 128)
+	for _, body := range []string{`{}`, `null`, `{"a":"{[\"","b":[1,2,{"a":1}],"c":{"a":2}}`, deep, `{"prompt":"äöü \ud83d\ude00"}`, `{"entries":[{"text":"a\u0000b","data":{"x":1,"x":2}}]}`} {
+		var got, want any
+		if err := readJSON([]byte(body), &got); err != nil {
+			t.Errorf("%.60s: %v", body, err)
+		}
+		if err := json.Unmarshal([]byte(body), &want); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(want, got) { // cmp takes exponential time on a deep nest
+			t.Errorf("%.60s was read as %v", body, got)
+		}
+	}
+}
+
+func FuzzWhatIsAcceptedIsWhatTheStandardLibraryReads(f *testing.F) {
+	for _, seed := range []string{`{"a":1}`, `{"a":1,"a":2}`, `[[[`, `"\u0000"`, `{"a":[{"b":null}]}`, `{"entries":[1,2]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var got any
+		if readJSON(data, &got) != nil {
+			return
+		}
+		if !json.Valid(data) {
+			t.Errorf("accepted what is no JSON: %q", data)
+		}
+		if depth(data) > maxDepth {
+			t.Errorf("accepted a nest of %d", depth(data))
+		}
+	})
+}

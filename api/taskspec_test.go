@@ -1,0 +1,101 @@
+package api
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/genericcorp/corp"
+)
+
+func TestOnlyURLsOfRepositoriesAreTaken(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"https://example.com/a/b.git", "http://127.0.0.1:3000/r", "ssh://git@example.com:22/a/b", "git://example.com/a", "https://user@example.com/a/b", "https://[::1]:8080/x"} {
+		if err := checkGitURL("url", good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{
+		"", "/etc", "./x", "../x", "file:///etc/passwd", "FILE:///etc", "git@example.com:a/b", "ext::sh -c id", "ext::sh", "fd::17",
+		"https://", "https:///x", "https://example.com", "https://example.com/", "ssh://-oProxyCommand=id/x", "ssh://-oProxyCommand=id@host/x",
+		"https://user:secret@example.com/a", "https://example.com/a?x=1", "https://example.com/a#b", "https://example.com/a b", "https://example.com/a\n", "--upload-pack=id",
+		"https://example.com/-x", "ftp://example.com/a", "https://example.com/\x00", "javascript:alert(1)",
+	} {
+		err := checkGitURL("url", bad)
+		e, ok := err.(*corp.Error) //nolint:errorlint // what the check returns itself
+		if !ok || e.Field != "url" || e.Hint == "" || e.Kind != corp.KindInvalid {
+			t.Errorf("%q: %v", bad, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the password is in the answer: %v", err)
+		}
+	}
+}
+
+func TestARefIsNeverAnOptionOrAnExpression(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"", "main", "v1.2.3", "feature/a-b", "refs/heads/main", "0123456789abcdef0123456789abcdef01234567", "ümlaut"} {
+		if err := checkRef("base", good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"-x", "--upload-pack=id", "a..b", "a b", "a~1", "a^", "a:b", "a?b", "a*", "a[b", "a\\b", "a@{1}", "/a", "a/", "a\x00", "a\n", "a.lock"} {
+		if err := checkRef("base", bad); corp.KindOf(err) != corp.KindInvalid {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestATaskNamesExactlyOneSource(t *testing.T) {
+	t.Parallel()
+	repository, source := corp.NewID[corp.RepositoryID](), corp.NewID[corp.BlobID]()
+	const url, hash = "https://example.com/a/b.git", "0123456789abcdef0123456789abcdef01234567"
+	for _, c := range []struct {
+		name  string
+		spec  corp.TaskSpec
+		field string // of the refusal
+	}{
+		{"a URL", corp.TaskSpec{RepositoryURL: url}, ""},
+		{"a repository", corp.TaskSpec{RepositoryID: &repository}, ""},
+		{"a source", corp.TaskSpec{SourceID: &source, BaseCommit: hash}, ""},
+		{"nothing", corp.TaskSpec{}, "repository_url"},
+		{"two", corp.TaskSpec{RepositoryURL: url, RepositoryID: &repository}, "repository_url"},
+		{"all", corp.TaskSpec{RepositoryURL: url, RepositoryID: &repository, SourceID: &source, BaseCommit: hash}, "repository_url"},
+		{"a source without its commit", corp.TaskSpec{SourceID: &source}, "base_commit"},
+		{"a path", corp.TaskSpec{RepositoryURL: "/home/x"}, "repository_url"},
+		{"a bad label", corp.TaskSpec{RepositoryURL: url, Labels: []string{"gpu", "a b"}}, "labels[1]"},
+		{"a bad base", corp.TaskSpec{RepositoryURL: url, Base: "-x"}, "base"},
+		{"a blank prompt", corp.TaskSpec{Prompt: " \n", RepositoryURL: url}, "prompt"},
+		{"a long prompt", corp.TaskSpec{Prompt: strings.Repeat("é", corp.MaxPrompt/2+1), RepositoryURL: url}, "prompt"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if c.spec.Prompt == "" {
+				c.spec.Prompt = "Fix it."
+			}
+			err := checkTask(c.spec)
+			if c.field == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			e, ok := err.(*corp.Error) //nolint:errorlint // what the check returns itself
+			if !ok || e.Field != c.field || e.Hint == "" {
+				t.Errorf("got %#v, want the field %s", err, c.field)
+			}
+		})
+	}
+}
+
+func TestAVendorsAddressIsChecked(t *testing.T) {
+	t.Parallel()
+	spec, err := checkProvider(corp.ProviderSpec{Name: "x", Dialect: corp.DialectAnthropic, BaseURL: "https://api.anthropic.com/"})
+	if err != nil || spec.BaseURL != "https://api.anthropic.com" || spec.Vendor != "anthropic" {
+		t.Errorf("%+v, %v", spec, err)
+	}
+	for _, bad := range []string{"", "api.anthropic.com", "file:///x", "https://", "https://u:p@example.com", "https://example.com/v1", "https://example.com/v1/", "https://example.com?x=1", "https://example.com#x", "gopher://example.com"} {
+		if _, err := checkProvider(corp.ProviderSpec{BaseURL: bad}); corp.KindOf(err) != corp.KindInvalid {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
