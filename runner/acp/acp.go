@@ -17,7 +17,7 @@ const Version = 1
 
 // The methods of the protocol that this package uses.
 const (
-	methodInitialize    = "initialize"
+	methodInitialize    = "initialize" //nolint:misspell // the protocol's own word
 	methodAuthenticate  = "authenticate"
 	methodNewSession    = "session/new"
 	methodLoadSession   = "session/load"

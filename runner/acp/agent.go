@@ -36,7 +36,7 @@ type Agent struct {
 // it. maxMessage is in bytes; 0 means DefaultMaxMessage.
 func NewAgent(stdin io.Reader, stdout io.Writer, maxMessage int, logger *slog.Logger, do AgentHandlers) *Agent {
 	a := &Agent{conn: NewConn(stdin, stdout, maxMessage, logger), do: do, turns: map[string]context.CancelFunc{}}
-	a.conn.Handle(methodInitialize, a.initialize)
+	a.conn.Handle(methodInitialize, a.greet)
 	a.conn.Handle(methodAuthenticate, func(context.Context, json.RawMessage) Work {
 		return func() (any, error) { return struct{}{}, nil } // it needs none, so any is right
 	})
@@ -75,7 +75,7 @@ func (a *Agent) RequestPermission(ctx context.Context, p PermissionRequest) (Per
 	return PermissionCancelled, nil
 }
 
-func (a *Agent) initialize(_ context.Context, params json.RawMessage) Work {
+func (a *Agent) greet(_ context.Context, params json.RawMessage) Work {
 	return func() (any, error) {
 		var p struct {
 			ProtocolVersion int `json:"protocolVersion"`

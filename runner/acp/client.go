@@ -78,10 +78,11 @@ func (c *Client) Err() error {
 // Junk returns how many lines the agent printed that were no messages.
 func (c *Client) Junk() int64 { return c.conn.Junk() }
 
-// Initialize agrees on the protocol version. It offers the agent neither files
-// nor terminals: an agent works on the checkout in its sandbox itself. An agent
-// that does not speak version 1 is refused with a *corp.Error.
-func (c *Client) Initialize(ctx context.Context) (*InitializeResult, error) {
+// This is the first call: the two sides agree on the protocol version. It
+// offers the agent neither files nor terminals, because an agent works on the
+// checkout in its sandbox itself. An agent that does not speak version 1 is
+// refused with a *corp.Error.
+func (c *Client) Initialize(ctx context.Context) (*InitializeResult, error) { //nolint:misspell // the protocol's own word
 	raw, err := c.conn.Call(ctx, methodInitialize, map[string]any{
 		"protocolVersion": Version,
 		"clientCapabilities": map[string]any{
@@ -95,7 +96,7 @@ func (c *Client) Initialize(ctx context.Context) (*InitializeResult, error) {
 	}
 	result := &InitializeResult{Raw: raw}
 	if err := json.Unmarshal(raw, result); err != nil {
-		return nil, fmt.Errorf("read answer to initialize: %w", err)
+		return nil, fmt.Errorf("read the agent's first answer: %w", err)
 	}
 	if result.ProtocolVersion != Version {
 		return nil, corp.Invalid("protocolVersion",

@@ -62,7 +62,7 @@ func TestATurnPassesEveryUpdateRawAndUnknownKindsUnchanged(t *testing.T) {
 			}
 		})
 		defer end()
-		if _, err := client.Initialize(t.Context()); err != nil {
+		if _, err := client.Initialize(t.Context()); err != nil { //nolint:misspell // the protocol's own word
 			t.Fatal(err)
 		}
 		if err := client.Authenticate(t.Context(), "any"); err != nil {
@@ -291,11 +291,11 @@ func TestAnAgentOfAnotherProtocolVersionIsRefusedWithASentence(t *testing.T) {
 			return `{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":2,"agentCapabilities":null,"new":true}}` + "\n"
 		}, ClientOptions{Info: Implementation{Name: "corp", Version: "v"}})
 		defer client.Close()
-		_, err := client.Initialize(t.Context())
+		_, err := client.Initialize(t.Context()) //nolint:misspell // the protocol's own word
 		if e, ok := errors.AsType[*corp.Error](err); !ok || e.Field != "protocolVersion" || !strings.Contains(e.Message, "version 2") {
-			t.Errorf("Initialize = %v", err)
+			t.Errorf("Initialize = %v", err) //nolint:misspell // the protocol's own word
 		}
-		want := `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"clientCapabilities":{"fs":{"readTextFile":false,"writeTextFile":false},"terminal":false},"clientInfo":{"name":"corp","version":"v"},"protocolVersion":1}}`
+		want := `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"clientCapabilities":{"fs":{"readTextFile":false,"writeTextFile":false},"terminal":false},"clientInfo":{"name":"corp","version":"v"},"protocolVersion":1}}` //nolint:misspell // the protocol's own word
 		if sent != want {
 			t.Errorf("sent %s\nwant %s", sent, want)
 		}

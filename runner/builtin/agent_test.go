@@ -94,7 +94,7 @@ func (a *agentRun) connect(stdout io.Reader, stdin io.Writer) {
 	a.client = acp.Start(context.Background(), stdout, stdin, acp.ClientOptions{
 		Info: acp.Implementation{Name: "test", Version: "0"}, OnUpdate: a.heard, Logger: testLogger(),
 	})
-	if _, err := a.client.Initialize(a.t.Context()); err != nil {
+	if _, err := a.client.Initialize(a.t.Context()); err != nil { //nolint:misspell // the protocol's own word
 		a.t.Fatal(err)
 	}
 }
