@@ -84,7 +84,9 @@ func ensureRole(ctx context.Context, tx pgx.Tx, role, password string) error {
 	if err != nil || password == "" {
 		return err
 	}
-	verifier, err := scramVerifier(password)
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt) // crypto/rand.Read never fails
+	verifier, err := scramVerifier(password, salt)
 	if err != nil {
 		return err
 	}
@@ -113,10 +115,8 @@ func grantRoles(ctx context.Context, tx pgx.Tx) error {
 
 // scramVerifier hashes a password the way the server would (RFC 5803), so that
 // the password itself never stands in a statement that the server may log.
-func scramVerifier(password string) (string, error) {
+func scramVerifier(password string, salt []byte) (string, error) {
 	const rounds = 4096
-	salt := make([]byte, 16)
-	_, _ = rand.Read(salt) // crypto/rand.Read never fails
 	salted, err := pbkdf2.Key(sha256.New, password, salt, rounds, sha256.Size)
 	if err != nil {
 		return "", fmt.Errorf("hash a password: %w", err)

@@ -1,0 +1,248 @@
+package postgres_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
+	"github.com/genericcorp/corp/postgres/pgtest"
+)
+
+// furnish puts at least one row into every table of a workspace: through the
+// doors where there is a method, by hand where the product has none yet.
+func furnish(t *testing.T, env *pgtest.Env, ws corp.WorkspaceID) {
+	t.Helper()
+	ctx, db := t.Context(), env.DB.In(ws)
+	hash := sha256.Sum256(ws[:])
+	must(db.CreateAPIKey(ctx, actor, corp.APIKey{Name: "k", Role: corp.RoleAdmin}, hash[:]))(t)
+	repo := must(db.CreateRepository(ctx, actor, corp.NewID[corp.RepositoryID](), corp.RepositorySpec{Name: "r", URL: "https://git.example.com/r.git"}, []byte("sealed")))(t)
+	must(db.CreateProvider(ctx, actor, corp.NewID[corp.ProviderID](), corp.ProviderSpec{Name: "p", Dialect: corp.DialectAnthropic, BaseURL: "https://api.example.com"}, []byte("sealed")))(t)
+	blob := must(db.CreateBlob(ctx, actor, corp.Blob{ID: corp.NewID[corp.BlobID](), Kind: corp.BlobSource, SHA256: "00"}))(t)
+	must(db.RegisterRunner(ctx, actor, registration(ws.String())))(t)
+	task, _, err := db.SubmitTask(ctx, actor, corp.TaskSpec{Prompt: "p", RepositoryID: &repo.ID, Budget: new(corp.Dollar)}, postgres.Idempotency{Key: "k"})
+	ok(t, err)
+	lease := env.Running(t, ws, task.RunID)
+	must(db.AppendEntries(ctx, task.RunID, lease.Epoch, []corp.Entry{{At: time.Now(), Kind: corp.EntryNote, Text: "t"}}))(t)
+	must(db.GrantAllowance(ctx, corp.NewID[corp.ServerID](), task.ID, 1, 2))(t)
+	ok(t, db.RecordCalls(ctx, []postgres.CallRecord{{Call: aCall(task, lease.Epoch, 1)}}))
+	env.Exec(t, `INSERT INTO schedules (workspace_id, id, name, cron, spec, created_by) VALUES ($1, gen_random_uuid(), 's', '* * * * *', '{}', 'test')`, ws)
+	env.Exec(t, `INSERT INTO steps (workspace_id, task_id, key, run_id, epoch, output) VALUES ($1, $2, 'k', $3, 1, '{}')`, ws, task.ID, task.RunID)
+	other := env.Submit(t, ws, corp.TaskSpec{SourceID: &blob.ID, BaseCommit: strings.Repeat("a", 40)})
+	env.Exec(t, `INSERT INTO task_dependencies (workspace_id, task_id, depends_on) VALUES ($1, $2, $3)`, ws, other.ID, task.ID)
+	must(db.FinishRun(ctx, task.RunID, lease.Epoch, corp.Outcome{State: corp.RunSucceeded, Reason: corp.ReasonCompleted, ResultID: &blob.ID, PatchID: &blob.ID}))(t)
+}
+
+func registration(instance string) corp.Registration {
+	return corp.Registration{Protocols: []int{corp.ProtocolVersion}, Name: "r", Instance: instance, Slots: 2, Runtimes: []string{corp.RuntimeBuiltin}, Sandbox: "none", Version: "test"}
+}
+
+// aCall is a call of a task's first run that cost so much.
+func aCall(task corp.Task, epoch int64, cost corp.Nanodollars) corp.Call {
+	return corp.Call{
+		ID: corp.NewID[corp.CallID](), At: time.Now().UTC().Truncate(time.Microsecond), TaskID: task.ID, RunID: task.RunID, AgentID: task.AgentID, Epoch: epoch,
+		Provider: "anthropic", Dialect: corp.DialectAnthropic, ModelAsked: "m", ModelServed: "m", Usage: corp.Usage{FreshInput: 10, CacheRead: 2, Output: 3},
+		Reserved: cost, Cost: cost, Outcome: corp.CallOK, Status: 200,
+	}
+}
+
+func tenantTables(t *testing.T, conn *pgx.Conn) []string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), `
+		SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id'
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`)
+	ok(t, err)
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	ok(t, err)
+	if len(tables) < 20 {
+		t.Fatalf("only %d tables of workspaces: %v", len(tables), tables)
+	}
+	return tables
+}
+
+// asApp runs a statement as the server's role in a workspace and takes it back.
+func asApp(t *testing.T, conn *pgx.Conn, setting, sql string, args ...any) (n int64, err error) {
+	t.Helper()
+	ctx := t.Context()
+	tx, err := conn.Begin(ctx)
+	ok(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if setting != "unset" {
+		_, err = tx.Exec(ctx, `SELECT set_config('app.workspace_id', $1, true)`, setting)
+		ok(t, err)
+	}
+	tag, err := tx.Exec(ctx, sql, args...)
+	return tag.RowsAffected(), err
+}
+
+// T2, T3: for every table of the catalogue, the server's role reaches no row of
+// another workspace, whatever it asks for.
+func TestNoRowOfAnotherWorkspaceCanBeReachedInAnyTable(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	mine, theirs := env.Workspace(t), env.Workspace(t)
+	furnish(t, env, mine)
+	furnish(t, env, theirs)
+	super, app := connect(t, env.SuperURL), connect(t, env.AppURL)
+	const denied = "42501" // no privilege, or against row-level security
+	cases := 0
+	for _, table := range tenantTables(t, super) {
+		for _, ws := range []corp.WorkspaceID{mine, theirs} {
+			if n := pgtest.Value[int64](t, env, `SELECT count(*) FROM `+table+` WHERE workspace_id = $1`, ws); n == 0 {
+				t.Fatalf("%s is empty: let furnish put a row there, else this proves nothing", table)
+			}
+		}
+		refused := func(what string, n int64, err error) {
+			cases++
+			if sqlState(err) != denied && (err != nil || n != 0) {
+				t.Errorf("%s %s: %d rows, %v", what, table, n, err)
+			}
+		}
+		visible, err := asApp(t, app, mine.UUID(), `SELECT workspace_id FROM `+table)
+		if err != nil || visible == 0 {
+			t.Errorf("positive control: %s shows %d rows of its own, %v", table, visible, err)
+		}
+		for _, setting := range []string{"unset", ""} {
+			n, err := asApp(t, app, setting, `SELECT workspace_id FROM `+table)
+			refused("select without a workspace from", n, err)
+			n, err = asApp(t, app, setting, `DELETE FROM `+table)
+			refused("delete without a workspace from", n, err)
+		}
+		if _, err := asApp(t, app, "not a uuid", `SELECT workspace_id FROM `+table); sqlState(err) != "22P02" {
+			t.Errorf("%s with a garbled setting: %v", table, err)
+		}
+		n, err := asApp(t, app, mine.UUID(), `SELECT workspace_id FROM `+table+` WHERE workspace_id = $1`, theirs)
+		refused("select from", n, err)
+		n, err = asApp(t, app, mine.UUID(), `SELECT workspace_id FROM `+table+` WHERE workspace_id <> $1`, mine)
+		refused("select the rest from", n, err)
+		n, err = asApp(t, app, mine.UUID(), `DELETE FROM `+table+` WHERE workspace_id = $1`, theirs)
+		refused("delete from", n, err)
+		n, err = asApp(t, app, mine.UUID(), `UPDATE `+table+` SET `+anyColumn(t, super, table)+` WHERE workspace_id = $1`, theirs)
+		refused("update", n, err)
+		n, err = asApp(t, app, mine.UUID(), `UPDATE `+table+` SET workspace_id = $1 WHERE workspace_id = $2`, theirs, mine)
+		refused("move a row out of", n, err)
+		row := pgtest.Value[string](t, env, `SELECT row_to_json(x)::text FROM `+table+` x WHERE workspace_id = $1 LIMIT 1`, theirs)
+		n, err = asApp(t, app, mine.UUID(), `INSERT INTO `+table+` SELECT * FROM json_populate_record(NULL::`+table+`, $1::text::json)`, row)
+		if cases++; sqlState(err) != denied {
+			t.Errorf("insert for another workspace into %s: %d rows, %v", table, n, err)
+		}
+	}
+	t.Logf("%d attempts refused", cases)
+}
+
+// anyColumn is an assignment that changes nothing, to a column that the server's
+// role may update if there is one.
+func anyColumn(t *testing.T, super *pgx.Conn, table string) string {
+	t.Helper()
+	var column string
+	ok(t, super.QueryRow(t.Context(), `
+		SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
+		ORDER BY has_column_privilege('corp_app', attrelid, attnum, 'UPDATE') DESC, attnum DESC LIMIT 1`, table).Scan(&column))
+	return column + " = " + column
+}
+
+type foreignKey struct {
+	Name, Child, Parent string
+	From, To            []string // columns
+}
+
+// T2, T3: a row cannot point at another workspace's, even for somebody whom
+// row-level security does not bind.
+func TestNoForeignKeyReachesIntoAnotherWorkspace(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	mine, theirs := env.Workspace(t), env.Workspace(t)
+	furnish(t, env, mine)
+	furnish(t, env, theirs)
+	super := connect(t, env.SuperURL)
+	rows, err := super.Query(t.Context(), `
+		SELECT c.conname::text AS name, c.conrelid::regclass::text AS child, c.confrelid::regclass::text AS parent,
+			ARRAY(SELECT attname::text FROM unnest(c.conkey) WITH ORDINALITY k (n, i) JOIN pg_attribute ON attrelid = c.conrelid AND attnum = n ORDER BY i) AS "from",
+			ARRAY(SELECT attname::text FROM unnest(c.confkey) WITH ORDINALITY k (n, i) JOIN pg_attribute ON attrelid = c.confrelid AND attnum = n ORDER BY i) AS "to"
+		FROM pg_constraint c JOIN pg_class p ON p.oid = c.conrelid
+		WHERE c.contype = 'f' AND NOT p.relispartition AND c.conparentid = 0 AND cardinality(c.conkey) > 1`)
+	ok(t, err)
+	keys, err := pgx.CollectRows(rows, pgx.RowToStructByName[foreignKey])
+	ok(t, err)
+	if len(keys) < 15 {
+		t.Fatalf("only %d foreign keys between tables of workspaces", len(keys))
+	}
+	for _, key := range keys {
+		for _, to := range []corp.WorkspaceID{mine, theirs} {
+			err := point(t, super, key, mine, to)
+			if to == mine && err != nil {
+				t.Errorf("positive control: %s does not take its own workspace's row: %v", key.Name, err)
+			}
+			if to == theirs && sqlState(err) != "23503" {
+				t.Errorf("%s takes another workspace's row: %v", key.Name, err)
+			}
+		}
+	}
+	t.Logf("%d foreign keys", len(keys))
+}
+
+// point copies a child of one workspace, changed so that only the foreign key
+// can be in the way, and lets it point at a parent of another.
+func point(t *testing.T, super *pgx.Conn, key foreignKey, from, to corp.WorkspaceID) error {
+	t.Helper()
+	ctx := t.Context()
+	tx, err := super.Begin(ctx)
+	ok(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	columns, err := tx.Query(ctx, `
+		SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, key.Child)
+	ok(t, err)
+	type column struct{ Name, Type string }
+	all, err := pgx.CollectRows(columns, pgx.RowToStructByPos[column])
+	ok(t, err)
+	values := make([]string, len(all))
+	for i, c := range all {
+		at := slices.Index(key.From, c.Name)
+		switch {
+		case c.Name == "workspace_id":
+			values[i] = "$1::uuid"
+		case at >= 0:
+			values[i] = "p." + pgx.Identifier{key.To[at]}.Sanitize()
+		case key.Child == "tasks" && c.Name == "repository_url":
+			values[i] = "CASE WHEN " + fmt.Sprint(slices.Contains(key.From, "repository_id") || slices.Contains(key.From, "source_id")) + " THEN '' ELSE 'https://x' END"
+		case key.Child == "tasks" && (c.Name == "repository_id" || c.Name == "source_id"):
+			values[i] = "NULL"
+		case c.Name == "id":
+			values[i] = "gen_random_uuid()"
+		case c.Name == "attempt" || c.Name == "version" || c.Name == "index":
+			values[i] = "c." + c.Name + " + 1000"
+		case c.Name == "key" && c.Type == "text", c.Name == "name":
+			values[i] = "gen_random_uuid()::text"
+		case c.Type == "bytea" || c.Name == "closed_at":
+			values[i] = "NULL"
+		case c.Name == "server_id":
+			values[i] = "gen_random_uuid()"
+		default:
+			values[i] = "c." + pgx.Identifier{c.Name}.Sanitize()
+		}
+	}
+	source := key.Child
+	switch key.Child {
+	case "task_dependencies", "steps": // no column of their keys can be made up: make room
+		source = "kept"
+		_, err = tx.Exec(ctx, `CREATE TEMP TABLE kept AS SELECT * FROM `+key.Child+`; DELETE FROM `+key.Child)
+	case "budgets": // a task has only one
+		source = "(SELECT * FROM budgets WHERE task_id IS NULL)"
+		_, err = tx.Exec(ctx, `DELETE FROM calls; DELETE FROM allowances; DELETE FROM budgets WHERE task_id IS NOT NULL`)
+	}
+	ok(t, err)
+	tag, err := tx.Exec(ctx, `
+		INSERT INTO `+key.Child+` SELECT `+strings.Join(values, ", ")+`
+		FROM (SELECT * FROM `+source+` s WHERE s.workspace_id = $1 LIMIT 1) c, (SELECT * FROM `+key.Parent+` WHERE workspace_id = $2 LIMIT 1) p`, from, to)
+	if err == nil && tag.RowsAffected() != 1 {
+		return fmt.Errorf("%d rows", tag.RowsAffected())
+	}
+	return err
+}
