@@ -55,7 +55,7 @@ func (r *Runner) reconnect(ctx context.Context, err error, again bool) error {
 		}
 		return nil
 	case corp.KindOf(err) == corp.KindNotFound:
-		r.Logger.InfoContext(ctx, "the server does not know this runner; registering again")
+		r.Logger.InfoContext(ctx, "the server does not know this runner; registering again", slog.Any("error", err))
 		return r.register(ctx)
 	default:
 		return fmt.Errorf("ask for work: %w", err)
