@@ -195,15 +195,15 @@ type reservation struct {
 }
 
 type part struct {
-	account   *account
-	allowance corp.AllowanceID
+	account *account
+	charge  postgres.Charge
 }
 
 // charges returns the allowances that the call will come out of.
 func (r *reservation) charges() []postgres.Charge {
 	charges := make([]postgres.Charge, 0, len(r.parts))
 	for _, p := range r.parts {
-		charges = append(charges, postgres.Charge{AllowanceID: p.allowance, BudgetID: p.account.budget})
+		charges = append(charges, p.charge)
 	}
 	return charges
 }
@@ -215,7 +215,7 @@ func take(accounts []*account, amount corp.Nanodollars) *reservation {
 		a.free -= amount
 		a.reserved += amount
 		a.used = time.Now()
-		r.parts = append(r.parts, part{a, a.allowance})
+		r.parts = append(r.parts, part{a, postgres.Charge{AllowanceID: a.allowance, BudgetID: a.budget}})
 	}
 	return r
 }
@@ -235,7 +235,7 @@ func (p *purse) end(r *reservation, cost corp.Nanodollars, pending int) {
 		a.reserved -= r.amount
 		a.pending += pending
 		a.used = time.Now()
-		if part.allowance == a.allowance { // else that allowance was closed meanwhile
+		if part.charge.AllowanceID == a.allowance { // else that allowance was closed meanwhile
 			a.free += r.amount - cost
 		}
 		a.wake()
