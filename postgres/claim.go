@@ -79,7 +79,7 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 		}
 	}
 	return collect(ctx, tx, pgx.RowToStructByName[leased], `
-		WITH leading AS (
+		WITH fence AS (
 			SELECT FROM leaders WHERE shard = 0 AND term = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR SHARE
 		), c AS (
 			SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::bytea[], $9::bytea[], $10::bigint[], $11::bigint[])
@@ -87,7 +87,7 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 		), t AS (
 			SELECT t.workspace_id, t.id FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id
 			JOIN c ON r.workspace_id = c.workspace_id AND r.id = c.run_id
-			WHERE t.state = 'queued' AND EXISTS (SELECT FROM leading)
+			WHERE t.state = 'queued' AND EXISTS (SELECT FROM fence)
 			ORDER BY t.workspace_id, t.id FOR NO KEY UPDATE OF t
 		), r AS (
 			UPDATE runs r SET state = 'leased', reason = '', detail = '', epoch = c.epoch, runner_id = c.runner_id, runner_name = c.runner_name,
