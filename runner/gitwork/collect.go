@@ -96,22 +96,20 @@ func (c *Checkout) scratchRepository() string {
 	return filepath.Join(c.place.Folder.Scratch(), "collect")
 }
 
-// prepareScript gets the scratch and the trusted repository as $1 and $2.
+// prepareScript gets the scratch repository, the trusted one and the base as $1
+// to $3.
 const prepareScript = `set -e
 rm -rf -- "$1" "$1.bundle"
 git init --quiet --bare --template= -- "$1"
 mkdir -p -- "$1/objects/info"
 printf '%s/objects\n' "$2" > "$1/objects/info/alternates"
 if test -f "$2/shallow"; then cp -- "$2/shallow" "$1/shallow"; fi
+git --git-dir="$1" read-tree "$3"
 `
 
 func (c *Checkout) prepareScratch(ctx context.Context) error {
 	p := c.profile()
-	_, err := c.inside(ctx, shut{}, "sh", "-c", prepareScript, "prepare", p.Inside(c.scratchRepository()), p.Inside(c.place.Folder.Git()))
-	if err != nil {
-		return err
-	}
-	_, err = c.scratch(ctx, shut{}, "read-tree", c.base)
+	_, err := c.inside(ctx, shut{}, "sh", "-c", prepareScript, "prepare", p.Inside(c.scratchRepository()), p.Inside(c.place.Folder.Git()), c.base)
 	return err
 }
 
@@ -121,7 +119,7 @@ func (c *Checkout) snapshot(ctx context.Context) (string, error) {
 		return "", err
 	}
 	_, err := c.scratch(ctx, shut{}, "add", "--all", "--", ".")
-	if git, ok := errors.AsType[*gitFailed](err); ok && git.says("permission denied", "unable to read", "could not open") {
+	if git, ok := errors.AsType[*gitError](err); ok && git.says("permission denied", "unable to read", "could not open") {
 		// The agent closed files to itself; they are its user's all the same.
 		if _, err := c.inside(ctx, shut{}, "chmod", "-R", "u+rwX", "--", "."); err != nil {
 			return "", err
@@ -139,7 +137,7 @@ func (c *Checkout) snapshot(ctx context.Context) (string, error) {
 
 // unreadable says what a person can do about files that git will not take.
 func unreadable(err error) error {
-	git, ok := errors.AsType[*gitFailed](err)
+	git, ok := errors.AsType[*gitError](err)
 	if !ok || git.says("no space left", "quota exceeded") {
 		return err
 	}
@@ -271,7 +269,7 @@ func (c *Checkout) bringBack(ctx context.Context, commit string) error {
 	}
 	config := append([]setting{{"fetch.fsckObjects", "true"}}, fromFile...)
 	if _, err := c.trusted(ctx, config, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", bundle, "+"+ref+":"+ref); err != nil {
-		if git, ok := errors.AsType[*gitFailed](err); ok && git.says("fsck") {
+		if git, ok := errors.AsType[*gitError](err); ok && git.says("fsck") {
 			return unreadable(err)
 		}
 		return err

@@ -66,7 +66,7 @@ func (c *Checkout) remoteCommit(ctx context.Context, r remote, ref string) (stri
 
 // pushFailed tells a server that refuses the branch from one that does not answer.
 func (c *Checkout) pushFailed(err error) error {
-	git, ok := errors.AsType[*gitFailed](err)
+	git, ok := errors.AsType[*gitError](err)
 	switch {
 	case !ok:
 		return fmt.Errorf("deliver branch: %w", err)

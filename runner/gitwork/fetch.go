@@ -126,7 +126,7 @@ func (c *Checkout) fetchCommit(ctx context.Context, r remote, id string) error {
 		if err == nil {
 			return nil
 		}
-		if _, ok := errors.AsType[*gitFailed](err); !ok {
+		if _, ok := errors.AsType[*gitError](err); !ok {
 			return err
 		}
 	}
@@ -155,7 +155,7 @@ func (c *Checkout) fromBundle(ctx context.Context, source Source) error {
 		return bad(err)
 	}
 	heads, err := c.trusted(ctx, nil, "bundle", "unbundle", source.Bundle)
-	if git, ok := errors.AsType[*gitFailed](err); ok && !git.says("no space left") {
+	if git, ok := errors.AsType[*gitError](err); ok && !git.says("no space left") {
 		return bad(err)
 	}
 	if err != nil {
@@ -168,6 +168,7 @@ func (c *Checkout) fromBundle(ctx context.Context, source Source) error {
 	if source.Base != "" && source.Base != commit {
 		return badBase(source.Base, "The bundle holds another commit than %q.")
 	}
+	//nolint:gosec // G306: the sandbox reads it as another user; the run's folder is 0700
 	if err := os.WriteFile(filepath.Join(c.place.Folder.Git(), "shallow"), []byte(commit+"\n"), 0o644); err != nil {
 		return fmt.Errorf("unpack bundle: %w", err)
 	}
@@ -178,23 +179,22 @@ func (c *Checkout) fromBundle(ctx context.Context, source Source) error {
 	return err
 }
 
+// cloneScript gets the trusted repository, the base's ref, the branch and the
+// agent's address as $1 to $4.
+const cloneScript = `set -e
+git init --quiet --template= --initial-branch="$3" .
+git fetch --quiet --no-tags --update-shallow --update-head-ok --no-write-fetch-head "$1" "+$2:refs/heads/$3"
+git reset --quiet --hard
+git config user.name 'Generic Corp'
+git config user.email "$4"
+`
+
 // clone makes the agent's repository in the sandbox: objects of its own, no
 // remote, no credential, the base checked out on the result's branch.
 func (c *Checkout) clone(ctx context.Context) error {
-	p := c.profile()
-	source, branch := p.Inside(c.place.Folder.Git()), c.Branch()
-	for _, args := range [][]string{
-		{"init", "--quiet", "--template=", "--initial-branch=" + branch, "."},
-		{"fetch", "--quiet", "--no-tags", "--update-shallow", "--update-head-ok", "--no-write-fetch-head", source, "+" + baseRef + ":refs/heads/" + branch},
-		{"reset", "--quiet", "--hard"},
-		{"config", "user.name", "Generic Corp"},
-		{"config", "user.email", DefaultEmail},
-	} {
-		if _, err := c.inside(ctx, shut{config: fromFile}, append([]string{"git"}, args...)...); err != nil {
-			return err
-		}
-	}
-	return nil
+	source := c.profile().Inside(c.place.Folder.Git())
+	_, err := c.inside(ctx, shut{config: fromFile}, "sh", "-c", cloneScript, "clone", source, baseRef, c.Branch(), DefaultEmail)
+	return err
 }
 
 // findWarnings looks for what the checkout cannot hold.
@@ -202,7 +202,7 @@ func (c *Checkout) findWarnings(ctx context.Context) error {
 	_, err := c.trusted(ctx, nil, "grep", "--quiet", "-e", "filter=lfs", c.base, "--", ":(glob)**/.gitattributes")
 	if err == nil {
 		c.warnings = append(c.warnings, "The repository keeps files in Git LFS, which is not supported: the checkout holds their pointers.")
-	} else if git, ok := errors.AsType[*gitFailed](err); !ok || git.code != 1 {
+	} else if git, ok := errors.AsType[*gitError](err); !ok || git.code != 1 {
 		return fmt.Errorf("look for LFS: %w", err)
 	}
 	links, err := c.gitlinks(ctx)

@@ -208,7 +208,7 @@ func TestWhatTheCheckoutCannotHoldIsSaid(t *testing.T) {
 func TestAFullDiskIsToldAsSuch(t *testing.T) {
 	t.Parallel()
 	for _, said := range []string{"fatal: write error: No space left on device", "error: unable to write file x: Disk quota exceeded"} {
-		err := explain(fmt.Errorf("make checkout: %w", &gitFailed{command: "fetch", said: said, code: 128}), corp.ReasonRepository)
+		err := explain(fmt.Errorf("make checkout: %w", &gitError{command: "fetch", said: said, code: 128}), corp.ReasonRepository)
 		expect(t, err, corp.ReasonDiskFull, corp.KindUnavailable, "")
 	}
 }

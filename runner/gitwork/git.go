@@ -116,7 +116,7 @@ func git(ctx context.Context, c call, args ...string) (string, error) {
 		return "", &corp.Error{Kind: corp.KindUnavailable, Code: string(corp.ReasonRepository), Message: "There is no git on this machine.", Hint: "Install git 2.31 or newer.", Err: err}
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return "", &gitFailed{command: verb(args), said: c.secret.redact(strings.TrimSpace(complaint.String())), code: exit.ExitCode()}
+		return "", &gitError{command: verb(args), said: c.secret.redact(strings.TrimSpace(complaint.String())), code: exit.ExitCode()}
 	}
 	if err != nil {
 		return "", fmt.Errorf("git %s: %w", verb(args), err)
@@ -204,7 +204,7 @@ func (c *Checkout) inside(ctx context.Context, s shut, argv ...string) (string, 
 		return "", fmt.Errorf("run git in the sandbox: %w", err)
 	}
 	if !exit.OK() {
-		return "", &gitFailed{command: verb(argv[1:]), said: strings.TrimSpace(complaint.String()), code: exit.Code}
+		return "", &gitError{command: verb(argv[1:]), said: strings.TrimSpace(complaint.String()), code: exit.Code}
 	}
 	return strings.TrimSuffix(answer.String(), "\n"), nil
 }
@@ -215,6 +215,7 @@ func (c *Checkout) inside(ctx context.Context, s shut, argv ...string) (string, 
 func (c *Checkout) globalConfig() string { return c.place.Folder.Git() + "/corp.config" }
 
 func (c *Checkout) writeGlobalConfig() error {
+	//nolint:gosec // G306: the sandbox reads it as another user; the run's folder is 0700
 	if err := os.WriteFile(c.globalConfig(), []byte("[safe]\n\tdirectory = *\n"), 0o644); err != nil {
 		return fmt.Errorf("write git configuration: %w", err)
 	}

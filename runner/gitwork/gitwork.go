@@ -75,18 +75,18 @@ func badBase(base, message string) *corp.Error {
 	return problem(corp.ReasonBase, corp.KindInvalid, "base", fmt.Sprintf(message, base), "Name a branch, a tag or a full commit id that the repository has.")
 }
 
-// gitFailed is git ending with an error; what it said decides what it means.
-type gitFailed struct {
+// gitError is git ending with an error; what it said decides what it means.
+type gitError struct {
 	command string
 	said    string // its error stream, without secrets
 	code    int
 }
 
-func (e *gitFailed) Error() string {
+func (e *gitError) Error() string {
 	return fmt.Sprintf("git %s: exit code %d: %s", e.command, e.code, e.said)
 }
 
-func (e *gitFailed) says(words ...string) bool {
+func (e *gitError) says(words ...string) bool {
 	said := strings.ToLower(e.said)
 	for _, w := range words {
 		if strings.Contains(said, w) {
@@ -102,7 +102,7 @@ func explain(err error, reason corp.Reason) error {
 	if _, ok := errors.AsType[*corp.Error](err); ok {
 		return err
 	}
-	git, ok := errors.AsType[*gitFailed](err)
+	git, ok := errors.AsType[*gitError](err)
 	if !ok {
 		return err
 	}
@@ -111,7 +111,7 @@ func explain(err error, reason corp.Reason) error {
 	return e
 }
 
-func sentence(git *gitFailed, reason corp.Reason) *corp.Error {
+func sentence(git *gitError, reason corp.Reason) *corp.Error {
 	switch {
 	case git.says("no space left on device", "disk quota exceeded"):
 		return problem(corp.ReasonDiskFull, corp.KindUnavailable, "", "There is no space left on the runner's disk.", "Free space in the runner's work folder, or move it to a larger disk.")

@@ -243,7 +243,7 @@ func expect(t *testing.T, err error, reason corp.Reason, kind corp.Kind, field s
 	}
 }
 
-func TestEveryTestHoldsForAnOrdinaryUser(t *testing.T) {
+func TestTheWholeWayHoldsForAnOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		return // this whole run is that
@@ -268,12 +268,12 @@ func TestEveryTestHoldsForAnOrdinaryUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.skip=OrdinaryUser|FiveThousand")
+	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run=CloneIsIts|CredentialOpens|OneCommit|NoChange|Trusted|Nested|OddFiles|OneBranchOnce|NothingElseChanges|BadBundle")
 	cmd.Dir = tmp
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + tmp}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()
-	if err != nil || bytes.Count(out, []byte("--- PASS")) < 20 {
+	if err != nil || bytes.Count(out, []byte("\n--- PASS")) < 9 {
 		t.Fatalf("as uid %d: %v\n%s", nobody, err, out)
 	}
 }

@@ -118,7 +118,7 @@ func (l *Local) FetchResult(ctx context.Context, bundle, branch string) error {
 	config := append([]setting{{"fetch.fsckObjects", "true"}, {"fetch.prune", "false"}, {"fetch.pruneTags", "false"}}, fromFile...)
 	// Not --quiet, which would hide why a branch is not moved.
 	_, err = l.git(ctx, config, "fetch", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--no-recurse-submodules", "--", bundle, ref+":"+ref)
-	failed, ok := errors.AsType[*gitFailed](err)
+	failed, ok := errors.AsType[*gitError](err)
 	switch {
 	case err == nil:
 		return nil
@@ -177,6 +177,7 @@ func (l *Local) copyState(dir, head string) error {
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
+		//nolint:gosec // G703: both names are constants below folders that git named
 		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, to), content, 0o600)); err != nil {
 			return fmt.Errorf("copy state: %w", err)
 		}

@@ -49,8 +49,14 @@ func Init() int {
 	return first.reap()
 }
 
+// commandError is a command that cannot be started in a sandbox that is sound.
+type commandError struct{ err error }
+
+func (e commandError) Error() string { return e.err.Error() }
+
 func refuse(status *os.File, err error) int {
-	_ = writeLine(status, report{Error: err.Error()})
+	_, command := errors.AsType[commandError](err)
+	_ = writeLine(status, report{Error: err.Error(), Command: command})
 	const cannotExecute = 126
 	return cannotExecute
 }
@@ -76,7 +82,7 @@ func (f *firstProcess) start() error {
 	}
 	program, err := f.order.lookUp()
 	if err != nil {
-		return err
+		return commandError{err}
 	}
 	if err := f.order.Limits.apply(f.order.Isolated); err != nil {
 		return err
@@ -85,7 +91,7 @@ func (f *firstProcess) start() error {
 		Dir: f.order.Dir, Env: f.order.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
 	if err != nil {
-		return fmt.Errorf("start %s: %w", f.order.Argv[0], err)
+		return commandError{fmt.Errorf("start %s: %w", f.order.Argv[0], err)}
 	}
 	f.forwardSignals()
 	return nil

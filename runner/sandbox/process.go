@@ -111,7 +111,8 @@ func (p *Process) Start() error {
 	started := make(chan error, 1)
 	go func() { started <- p.cmd.Start() }()
 	err := <-started
-	if err := errors.Join(err, p.closeOpened()); err != nil {
+	_ = p.closeOpened() // the process has its own by now, or never will
+	if err != nil {
 		_ = errors.Join(p.control.Close(), p.status.Close())
 		return p.startError(err)
 	}
@@ -124,8 +125,11 @@ func (p *Process) Start() error {
 	if err != nil || first.Error != "" {
 		p.Kill()
 		_, waitErr := p.Wait()
-		if err == nil {
+		if err == nil && first.Command {
 			return corp.Invalid("command", first.Error, "Check that the program exists in the sandbox: only the system and the operator's read-only folders are shown.")
+		}
+		if err == nil {
+			err = errors.New(first.Error)
 		}
 		return p.startError(errors.Join(err, waitErr))
 	}

@@ -174,7 +174,7 @@ func (p Profile) check() error {
 		}
 	}
 	for _, path := range p.ReadOnly {
-		if err := checkReadOnly(path); err != nil {
+		if err := p.checkReadOnly(path); err != nil {
 			return err
 		}
 	}
@@ -186,10 +186,15 @@ func (p Profile) check() error {
 	return nil
 }
 
-func checkReadOnly(path string) error {
+func (p Profile) checkReadOnly(path string) error {
 	hint := "Name a folder of its own, such as /opt/tools or a module cache."
 	if !plain(path) || path == "/" {
 		return corp.Invalid("read_only", fmt.Sprintf("%q cannot be shown to agents.", path), hint)
+	}
+	for _, m := range p.mounts() {
+		if _, over := below(path, m.Source); over {
+			return corp.Invalid("read_only", fmt.Sprintf("%q holds the folders of runs, and would show them to every agent.", path), hint)
+		}
 	}
 	for _, r := range reserved {
 		_, in := below(r, path)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package sandbox
 
 import (
@@ -344,6 +346,7 @@ func TestASenselessProfileIsRefused(t *testing.T) {
 		"over proc":        func(p *Profile) { p.ReadOnly = []string{"/proc"} },
 		"over temp":        func(p *Profile) { p.ReadOnly = []string{"/var"} },
 		"target elsewhere": func(p *Profile) { p.Mounts = []Mount{{Source: p.Home, Target: "/usr"}} },
+		"own run's parent": func(p *Profile) { p.ReadOnly = []string{filepath.Dir(filepath.Dir(p.Checkout))} },
 		"nameless env":     func(p *Profile) { p.Env = []string{"=x"} },
 		"env with NUL":     func(p *Profile) { p.Env = []string{"A=x\x00B=y"} },
 	} {

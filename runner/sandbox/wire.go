@@ -40,6 +40,7 @@ type order struct {
 type report struct {
 	Started bool   `json:"started,omitempty"`
 	Error   string `json:"error,omitempty"`
+	Command bool   `json:"command,omitempty"` // the error is the command's, not the sandbox's
 	Ended   bool   `json:"ended,omitempty"`
 	Code    int    `json:"code,omitempty"`
 	Signal  string `json:"signal,omitempty"`
