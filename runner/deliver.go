@@ -106,7 +106,7 @@ func (run *run) upload(ctx context.Context, kind string, open func() (io.ReadClo
 		if err != nil {
 			return corp.Blob{}, fmt.Errorf("upload %s: %w", kind, err)
 		}
-		blob, err := run.Client.UploadResult(ctx, run.offer.Lease, kind, body)
+		blob, err := run.Client.UploadResult(ctx, run.offer.Lease, kind, struct{ io.Reader }{body}) // closed here, not by the transport
 		if closed := body.Close(); err == nil {
 			return blob, closed
 		}
