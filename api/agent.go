@@ -6,22 +6,24 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-type agentInput struct {
+// AgentInput names an agent in the path. What inputs have in common has exported
+// names: huma looks into no other embedded field.
+type AgentInput struct {
 	Agent string `path:"agent" maxLength:"80" doc:"Name or id."`
 }
 
 type agentSpecInput struct{ Body corp.AgentSpec }
 
 type updateAgentInput struct {
-	agentInput
+	AgentInput
 	Body corp.AgentSpec
 }
 
-func (a *API) agents(ctx context.Context, who corp.Identity, in *pageInput) (*body[corp.List[corp.Agent]], error) {
+func (a *API) agents(ctx context.Context, who corp.Identity, in *PageInput) (*body[corp.List[corp.Agent]], error) {
 	return answerList(a.DB.In(who.Workspace).Agents(ctx, in.page()))
 }
 
-func (a *API) agent(ctx context.Context, who corp.Identity, in *agentInput) (*body[corp.Agent], error) {
+func (a *API) agent(ctx context.Context, who corp.Identity, in *AgentInput) (*body[corp.Agent], error) {
 	return answer(a.DB.In(who.Workspace).Agent(ctx, in.Agent))
 }
 
@@ -44,7 +46,7 @@ func (a *API) updateAgent(ctx context.Context, who corp.Identity, in *updateAgen
 	return answer(db.UpdateAgent(ctx, who.Actor, agent.ID, in.Body))
 }
 
-func (a *API) archiveAgent(ctx context.Context, who corp.Identity, in *agentInput) (*body[corp.Agent], error) {
+func (a *API) archiveAgent(ctx context.Context, who corp.Identity, in *AgentInput) (*body[corp.Agent], error) {
 	db := a.DB.In(who.Workspace)
 	agent, err := db.Agent(ctx, in.Agent)
 	if err != nil {

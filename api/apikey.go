@@ -27,7 +27,7 @@ type apiKeyInput struct {
 	Key corp.APIKeyID `path:"key"`
 }
 
-func (a *API) apiKeys(ctx context.Context, who corp.Identity, in *pageInput) (*body[corp.List[corp.APIKey]], error) {
+func (a *API) apiKeys(ctx context.Context, who corp.Identity, in *PageInput) (*body[corp.List[corp.APIKey]], error) {
 	return answerList(a.DB.In(who.Workspace).APIKeys(ctx, in.page()))
 }
 

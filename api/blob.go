@@ -20,14 +20,14 @@ type blobInput struct {
 	Blob corp.BlobID `path:"blob"`
 }
 
-// upload is an input whose body is a stream of bytes.
-type upload struct{ bytes io.Reader }
+// Upload is an input whose body is a stream of bytes.
+type Upload struct{ bytes io.Reader }
 
-type uploadInput struct{ upload }
+type uploadInput struct{ Upload }
 
 // Resolve takes the request's body, for huma. A body that says that it is too
 // large is refused before it is sent.
-func (u *upload) Resolve(hctx huma.Context) []error {
+func (u *Upload) Resolve(hctx huma.Context) []error {
 	r, w := humago.Unwrap(hctx)
 	if r.ContentLength > maxBlob {
 		return []error{&corp.Error{Kind: corp.KindInvalid, Code: "too_large", Field: "body", Message: "The file is larger than 2 GiB.", Hint: "Send a bundle of fewer commits."}}

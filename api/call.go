@@ -9,7 +9,7 @@ import (
 )
 
 type callsInput struct {
-	pageInput
+	PageInput
 	Task corp.TaskID `query:"task"`
 	Run  corp.RunID  `query:"run"`
 }

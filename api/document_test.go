@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,6 +70,12 @@ func TestEveryOperationSaysWhoMayUseItAndWhatGoesWrong(t *testing.T) {
 			for _, status := range []string{"401", "403", "404"} {
 				if action != public && op.Responses[status] == nil {
 					t.Errorf("%s %s does not say %s", method, path, status)
+				}
+			}
+			for _, segment := range strings.Split(path, "/") {
+				name := strings.Trim(segment, "{}")
+				if name != segment && !slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "path" && p.Name == name }) {
+					t.Errorf("%s %s: its handler does not read {%s}", method, path, name)
 				}
 			}
 			if op.Summary == "" || len(op.Tags) != 1 || strings.Contains(path, "workspace_id") {

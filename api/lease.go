@@ -11,28 +11,28 @@ import (
 	"github.com/genericcorp/corp/postgres"
 )
 
-// leasedInput is what the runner protocol's requests about a run have in common.
-type leasedInput struct {
+// LeasedInput is what the runner protocol's requests about a run have in common.
+type LeasedInput struct {
 	Run corp.RunID `path:"run"`
 }
 
-// leaseHeaders prove a lease where the body is bytes.
-type leaseHeaders struct {
+// LeaseHeaders prove a lease where the body is bytes.
+type LeaseHeaders struct {
 	Secret string `header:"Corp-Lease" required:"true" maxLength:"200" doc:"The lease's secret."`
 	Epoch  int64  `header:"Corp-Epoch" required:"true" minimum:"1"`
 }
 
-func (h leaseHeaders) lease(run corp.RunID) corp.Lease {
+func (h LeaseHeaders) lease(run corp.RunID) corp.Lease {
 	return corp.Lease{RunID: run, Epoch: h.Epoch, Secret: h.Secret}
 }
 
 type ackInput struct {
-	leasedInput
+	LeasedInput
 	Body corp.Lease
 }
 
 type releaseInput struct {
-	leasedInput
+	LeasedInput
 	Body struct {
 		corp.Lease
 		Detail string `json:"detail,omitempty" maxLength:"4000" doc:"Why, for people."`
@@ -40,7 +40,7 @@ type releaseInput struct {
 }
 
 type reportEntriesInput struct {
-	leasedInput
+	LeasedInput
 	Body corp.EntryBatch
 }
 
@@ -49,19 +49,19 @@ type entriesAnswer struct {
 }
 
 type finishInput struct {
-	leasedInput
+	LeasedInput
 	Body corp.Finish
 }
 
 type sourceInput struct {
-	leasedInput
-	leaseHeaders
+	LeasedInput
+	LeaseHeaders
 }
 
 type uploadResultInput struct {
-	leasedInput
-	leaseHeaders
-	upload
+	LeasedInput
+	LeaseHeaders
+	Upload
 	Kind string `query:"kind" required:"true" enum:"result,patch"`
 }
 

@@ -15,7 +15,7 @@ import (
 // system opens that door, for the reason given.
 func (a *API) system(reason string) postgres.SystemDB { return a.DB.System(reason) }
 
-func (a *API) workspaces(ctx context.Context, _ corp.Identity, in *pageInput) (*body[corp.List[corp.Workspace]], error) {
+func (a *API) workspaces(ctx context.Context, _ corp.Identity, in *PageInput) (*body[corp.List[corp.Workspace]], error) {
 	return answerList(a.system("operator lists workspaces").Workspaces(ctx, in.page()))
 }
 

@@ -26,13 +26,13 @@ func answerItems[T any](items []T, err error) (*body[corp.List[T]], error) {
 	return answerList(corp.List[T]{Items: items}, err)
 }
 
-// pageInput asks for a page of a list.
-type pageInput struct {
+// PageInput asks for a page of a list.
+type PageInput struct {
 	Cursor string `query:"cursor" maxLength:"500" doc:"The next_cursor of the page before."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Most items of the page."`
 }
 
-func (p pageInput) page() corp.Page { return corp.Page{Cursor: p.Cursor, Limit: p.Limit} }
+func (p PageInput) page() corp.Page { return corp.Page{Cursor: p.Cursor, Limit: p.Limit} }
 
 // nothing is the input of an operation that takes none, or the answer of one
 // that returns none.

@@ -14,18 +14,19 @@ type providerRequest struct {
 	Key string `json:"key,omitempty" maxLength:"4000" doc:"The vendor's key, never shown again. Required for a new provider; left out of a change, the stored one stays."`
 }
 
-type providerInput struct {
+// ProviderInput names a provider in the path.
+type ProviderInput struct {
 	Provider corp.ProviderID `path:"provider"`
 }
 
 type createProviderInput struct{ Body providerRequest }
 
 type updateProviderInput struct {
-	providerInput
+	ProviderInput
 	Body providerRequest
 }
 
-func (a *API) providers(ctx context.Context, who corp.Identity, in *pageInput) (*body[corp.List[corp.Provider]], error) {
+func (a *API) providers(ctx context.Context, who corp.Identity, in *PageInput) (*body[corp.List[corp.Provider]], error) {
 	return answerList(a.DB.In(who.Workspace).Providers(ctx, in.page()))
 }
 
@@ -53,7 +54,7 @@ func (a *API) updateProvider(ctx context.Context, who corp.Identity, in *updateP
 	return answer(a.DB.In(who.Workspace).UpdateProvider(ctx, who.Actor, in.Provider, spec, sealed))
 }
 
-func (a *API) archiveProvider(ctx context.Context, who corp.Identity, in *providerInput) (*body[corp.Provider], error) {
+func (a *API) archiveProvider(ctx context.Context, who corp.Identity, in *ProviderInput) (*body[corp.Provider], error) {
 	return answer(a.DB.In(who.Workspace).ArchiveProvider(ctx, who.Actor, in.Provider))
 }
 

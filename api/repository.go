@@ -19,7 +19,7 @@ type repositoryInput struct {
 
 type createRepositoryInput struct{ Body repositoryRequest }
 
-func (a *API) repositories(ctx context.Context, who corp.Identity, in *pageInput) (*body[corp.List[corp.Repository]], error) {
+func (a *API) repositories(ctx context.Context, who corp.Identity, in *PageInput) (*body[corp.List[corp.Repository]], error) {
 	return answerList(a.DB.In(who.Workspace).Repositories(ctx, in.page()))
 }
 

@@ -9,16 +9,17 @@ import (
 )
 
 type runsInput struct {
-	pageInput
+	PageInput
 	Task corp.TaskID `query:"task"`
 }
 
-type runInput struct {
+// RunInput names a run in the path.
+type RunInput struct {
 	Run corp.RunID `path:"run"`
 }
 
 type entriesInput struct {
-	runInput
+	RunInput
 	After int64 `query:"after" minimum:"-1" default:"-1" doc:"Entries with a higher index; -1 reads from the start."`
 	Limit int   `query:"limit" minimum:"1" maximum:"500" default:"100"`
 }
@@ -31,7 +32,7 @@ func (a *API) runs(ctx context.Context, who corp.Identity, in *runsInput) (*body
 	return answerList(db.Runs(ctx, in.Task, in.page()))
 }
 
-func (a *API) run(ctx context.Context, who corp.Identity, in *runInput) (*body[corp.Run], error) {
+func (a *API) run(ctx context.Context, who corp.Identity, in *RunInput) (*body[corp.Run], error) {
 	return answer(a.DB.In(who.Workspace).Run(ctx, in.Run))
 }
 
@@ -43,7 +44,7 @@ func (a *API) entries(ctx context.Context, who corp.Identity, in *entriesInput) 
 	return answerItems(db.Entries(ctx, in.Run, in.After, in.Limit))
 }
 
-func (a *API) patch(ctx context.Context, who corp.Identity, in *runInput) (*huma.StreamResponse, error) {
+func (a *API) patch(ctx context.Context, who corp.Identity, in *RunInput) (*huma.StreamResponse, error) {
 	run, err := a.DB.In(who.Workspace).Run(ctx, in.Run)
 	if err != nil {
 		return nil, err

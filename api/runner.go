@@ -14,21 +14,22 @@ import (
 
 type registerInput struct{ Body corp.Registration }
 
-type runnerHeader struct {
+// RunnerHeader names the runner that speaks.
+type RunnerHeader struct {
 	Runner corp.RunnerID `header:"Corp-Runner" required:"true" doc:"The runner_id from the registration."`
 }
 
 type pollInput struct {
-	runnerHeader
+	RunnerHeader
 	Body corp.Poll
 }
 
 type beatInput struct {
-	runnerHeader
+	RunnerHeader
 	Body corp.Beat
 }
 
-func (a *API) listRunners(ctx context.Context, who corp.Identity, in *pageInput) (*body[corp.List[corp.Runner]], error) {
+func (a *API) listRunners(ctx context.Context, who corp.Identity, in *PageInput) (*body[corp.List[corp.Runner]], error) {
 	list, err := a.DB.In(who.Workspace).Runners(ctx, in.page())
 	for i := range list.Items {
 		if list.Items[i].Labels == nil {

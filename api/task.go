@@ -11,7 +11,7 @@ import (
 )
 
 type tasksInput struct {
-	pageInput
+	PageInput
 	State corp.TaskState `query:"state" enum:"queued,running,blocked,succeeded,failed,cancelled,dead"`
 	Agent string         `query:"agent" maxLength:"80" doc:"Name or id."`
 }
@@ -53,16 +53,12 @@ func (a *API) submitTask(ctx context.Context, who corp.Identity, in *submitTaskI
 	if err := checkTask(spec); err != nil {
 		return nil, err
 	}
-	db := a.DB.In(who.Workspace)
-	if err := a.checkSource(ctx, db, spec); err != nil {
-		return nil, err
-	}
 	canonical, err := json.Marshal(spec)
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(canonical)
-	task, replayed, err := db.SubmitTask(ctx, who.Actor, spec, postgres.Idempotency{Key: in.IdempotencyKey, RequestHash: sum[:]})
+	task, replayed, err := a.DB.In(who.Workspace).SubmitTask(ctx, who.Actor, spec, postgres.Idempotency{Key: in.IdempotencyKey, RequestHash: sum[:]})
 	if err != nil {
 		return nil, err
 	}
@@ -71,29 +67,6 @@ func (a *API) submitTask(ctx context.Context, who corp.Identity, in *submitTaskI
 		out.Status, out.Replayed = http.StatusOK, "true"
 	}
 	return out, nil
-}
-
-// checkSource sees to it that what a task starts from is there and is usable.
-func (a *API) checkSource(ctx context.Context, db postgres.WorkspaceDB, spec corp.TaskSpec) error {
-	if spec.RepositoryID != nil {
-		repository, err := db.Repository(ctx, *spec.RepositoryID)
-		if err != nil {
-			return err
-		}
-		if repository.ArchivedAt != nil {
-			return corp.Conflict("That repository was archived.", "Name another one.")
-		}
-	}
-	if spec.SourceID != nil {
-		source, err := db.Blob(ctx, *spec.SourceID)
-		if err != nil {
-			return err
-		}
-		if source.Kind != corp.BlobSource {
-			return corp.Invalid("source_id", "That file is not the source of a task.", "Upload a git bundle to /v1/blobs and name its id.")
-		}
-	}
-	return nil
 }
 
 func (a *API) cancelTask(ctx context.Context, who corp.Identity, in *taskInput) (*body[corp.Task], error) {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"github.com/genericcorp/corp"
@@ -29,6 +28,9 @@ func (c *Client) Poll(ctx context.Context, runner corp.RunnerID, poll corp.Poll)
 
 // Beat renews leases, all of a runner in one request.
 func (c *Client) Beat(ctx context.Context, runner corp.RunnerID, beat corp.Beat) (corp.BeatAnswer, error) {
+	if beat.Leases == nil {
+		beat.Leases = []corp.Lease{} // a list is never null on the wire
+	}
 	return fetch[corp.BeatAnswer](ctx, c, request{method: http.MethodPost, path: "/v1/runner/beat", header: runnerHeader(runner), body: beat, repeatable: true})
 }
 
@@ -57,7 +59,7 @@ type entriesAnswer struct {
 // that the server does not have. A batch may be sent again. The entries' RunID
 // and Epoch are those of the batch's lease.
 func (c *Client) ReportEntries(ctx context.Context, batch corp.EntryBatch) (next int64, err error) {
-	batch.Entries = slices.Clone(batch.Entries)
+	batch.Entries = append([]corp.Entry{}, batch.Entries...) // a list is never null on the wire
 	for i := range batch.Entries {
 		batch.Entries[i].RunID, batch.Entries[i].Epoch = batch.RunID, batch.Epoch
 	}
