@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// special is the signs that make a pattern more than a name.
+const special = `*?[\`
+
 // translate turns a path pattern, as git and editors write them, into a regular
 // expression for a whole slash-separated path. With braces, {a,b} means either.
 // A pattern that cannot be one, as an open bracket, is reported by ok.
@@ -16,7 +19,7 @@ func translate(pattern string, braces bool) (re *regexp.Regexp, ok bool) {
 	for i := 0; i < len(pattern); i++ {
 		switch c := pattern[i]; c {
 		case '*':
-			i += star(&b, pattern, i)
+			i += star(&b, pattern, i, !braces)
 		case '?':
 			b.WriteString(`[^/]`)
 		case '[':
@@ -44,15 +47,16 @@ func translate(pattern string, braces bool) (re *regexp.Regexp, ok bool) {
 }
 
 // star writes what the stars at i stand for and returns how many bytes more
-// than one it took.
-func star(b *strings.Builder, pattern string, i int) int {
+// than one it took. Git compares the plain text at a pattern's beginning first
+// and takes what follows for a new beginning, so "a**/b" is "a" and "**/b" to it.
+func star(b *strings.Builder, pattern string, i int, git bool) int {
 	n := 1
 	for i+n < len(pattern) && pattern[i+n] == '*' {
 		n++
 	}
-	atStart := i == 0 || pattern[i-1] == '/'
+	atStart := i == 0 || pattern[i-1] == '/' || (git && !strings.ContainsAny(pattern[:i], special))
 	switch {
-	case n != 2 || !atStart: // in the middle of a name, many stars are one
+	case n < 2 || !atStart: // in the middle of a name, many stars are one
 		b.WriteString(`[^/]*`)
 	case i+n == len(pattern):
 		b.WriteString(`.*`) // "dir/**": everything below

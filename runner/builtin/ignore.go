@@ -57,7 +57,6 @@ func parseIgnore(line string) (ignoreRule, bool) {
 	if line == "" {
 		return ignoreRule{}, false
 	}
-	const special = `*?[\`
 	switch rest := strings.TrimPrefix(line, "*"); {
 	case !strings.ContainsAny(line, special):
 		rule.name = line
