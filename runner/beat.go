@@ -21,7 +21,7 @@ func (r *Runner) beat(ctx, taking context.Context) {
 		case <-timer.C:
 		}
 		every := r.agreed().heartbeat
-		switch err := r.beatOnce(ctx, every, taking.Err() != nil); {
+		switch err := r.beatOnce(ctx, taking.Err() != nil); {
 		case err == nil && failing:
 			failing = false
 			r.Logger.InfoContext(ctx, "heartbeats are heard again")
@@ -41,8 +41,8 @@ func (r *Runner) beat(ctx, taking context.Context) {
 	}
 }
 
-func (r *Runner) beatOnce(ctx context.Context, within time.Duration, draining bool) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
+func (r *Runner) beatOnce(ctx context.Context, draining bool) error {
+	ctx, cancel := context.WithTimeout(ctx, r.agreed().life/2) // a slow server is given time, and asked twice in a lease's life
 	defer cancel()
 	runs := map[corp.RunID]*run{}
 	beat := corp.Beat{Draining: draining, Free: r.free(), Leases: []corp.Lease{}}

@@ -14,7 +14,7 @@ import (
 const (
 	checkKeeps = 31 << 10 // bytes of a check's output, at each end
 	// deliveryTime is how much of a run's time a check must leave for delivery:
-	// a tenth, at most this.
+	// a fifth, at most this.
 	deliveryTime = 20 * time.Second
 )
 
@@ -22,7 +22,7 @@ const (
 // commit was made, so that nothing it leaves behind is delivered.
 func (run *run) judge(outcome corp.Outcome) corp.Outcome {
 	left := time.Until(run.deadline)
-	ctx, cancel := context.WithTimeout(run.active, left-min(left/10, deliveryTime))
+	ctx, cancel := context.WithTimeout(run.active, left-min(left/5, deliveryTime))
 	defer cancel()
 	result, err := run.check(ctx)
 	if err != nil {

@@ -98,7 +98,7 @@ func TestEveryWayToFailEndsInAStateThatSaysWhy(t *testing.T) {
 		"no change":          {"say nothing to do", nil, corp.ReasonNoChange, "without changing", false},
 		"no change, a check": {"say hm", []func(*corp.TaskSpec){check("true")}, corp.ReasonNoChange, "without changing", false},
 		"a failed check":     {"write new.txt x", []func(*corp.TaskSpec){check("echo no; exit 7")}, corp.ReasonCheckFailed, "exit code 7", true},
-		"a check that hangs": {"write new.txt x", []func(*corp.TaskSpec){check("sleep 1000"), timeout(3)}, corp.ReasonCheckFailed, "did not end", true},
+		"a check that hangs": {"write new.txt x", []func(*corp.TaskSpec){check("sleep 1000"), timeout(10)}, corp.ReasonCheckFailed, "did not end", true},
 		"a crash":            {"write new.txt x\ncrash", []func(*corp.TaskSpec){attempts(1)}, corp.ReasonAgentFailed, "exit code 3", true},
 		"a flood and crash":  {"flood\ncrash", []func(*corp.TaskSpec){attempts(1)}, corp.ReasonAgentFailed, "exit code 3", false},
 		"the agent's reason": {"write new.txt x\nreason step_limit It went in circles.", nil, corp.ReasonStepLimit, "circles", true},

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 // times leave a busy machine room and still let a lease run out within seconds.
 func times() dispatch.Times {
 	return dispatch.Times{
-		PollWait: 5 * time.Second, Ack: 3 * time.Second, Heartbeat: 300 * time.Millisecond, TTL: 4 * time.Second, Margin: time.Second,
+		PollWait: 5 * time.Second, Ack: 3 * time.Second, Heartbeat: 500 * time.Millisecond, TTL: 6 * time.Second, Margin: time.Second,
 		LeaderTTL: 10 * time.Second, Sweep: 100 * time.Millisecond, StopGrace: time.Second,
 	}
 }
@@ -62,6 +62,33 @@ type server struct {
 	ring  *seal.Ring
 	url   string
 	model *httptest.Server
+
+	blobs  *blob.Store
+	hub    *feed.Hub
+	leader *dispatch.Dispatcher
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func (s *server) api() (http.Handler, error) {
+	a, err := api.New(api.Config{
+		DB: s.env.DB, Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring, GatewayURL: func() string { return s.model.URL },
+		Times: times(), Version: "test", Logger: quiet(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.Handler(), nil
+}
+
+// anotherAPI is the API after a restart: it has forgotten what it had in memory.
+func (d *desk) anotherAPI() http.Handler {
+	d.t.Helper()
+	handler, err := d.api()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return handler
 }
 
 var shared = sync.OnceValues(func() (*server, error) {
@@ -73,34 +100,29 @@ var shared = sync.OnceValues(func() (*server, error) {
 	if s.ring, err = seal.New(bytes.Repeat([]byte("s"), 32)); err != nil {
 		return nil, err
 	}
-	blobs, err := blob.Open(dir)
-	if err != nil {
+	if s.blobs, err = blob.Open(dir); err != nil {
 		return nil, err
 	}
 	s.model = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "model %s %s", r.URL.Path, r.Header.Get("X-Api-Key"))
 	}))
 	s.env = <-environment
-	quiet := slog.New(slog.DiscardHandler)
-	hub := feed.New(s.env.DB, quiet)
-	d := dispatch.New(s.env.DB, s.ring, corp.NewID[corp.ServerID](), "http://127.0.0.1:1", times(), quiet)
-	hub.OnQueue(d.Wake)
-	a, err := api.New(api.Config{
-		DB: s.env.DB, Hub: hub, Dispatcher: d, Blobs: blobs, Ring: s.ring, GatewayURL: func() string { return s.model.URL },
-		Times: times(), Version: "test", Logger: quiet,
-	})
+	s.hub = feed.New(s.env.DB, quiet())
+	s.leader = dispatch.New(s.env.DB, s.ring, corp.NewID[corp.ServerID](), "http://127.0.0.1:1", times(), quiet())
+	s.hub.OnQueue(s.leader.Wake)
+	handler, err := s.api()
 	if err != nil {
 		return nil, err
 	}
 	loops := reconcile.New(reconcile.Config{
-		DB: s.env.DB, Server: corp.NewID[corp.ServerID](), Logger: quiet,
+		DB: s.env.DB, Server: corp.NewID[corp.ServerID](), Logger: quiet(),
 		Sweep: 100 * time.Millisecond, TTL: time.Millisecond, Margin: times().Margin, Grace: 5 * time.Second,
 	})
 	ctx := context.Background() // as long as the process
-	go func() { _ = hub.Run(ctx) }()
-	go func() { _ = d.Run(ctx) }()
+	go func() { _ = s.hub.Run(ctx) }()
+	go func() { _ = s.leader.Run(ctx) }()
 	go func() { _ = loops.Run(ctx) }()
-	s.url = httptest.NewServer(a.Handler()).URL
+	s.url = httptest.NewServer(handler).URL
 	return s, nil
 })
 
