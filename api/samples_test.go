@@ -1,0 +1,309 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/genericcorp/corp"
+)
+
+// sample is one good request of an operation, made anew for each use: it names
+// objects of the office that are there for it alone.
+type sample struct {
+	path   map[string]string
+	query  url.Values
+	header map[string]string
+	body   any
+	bytes  string // instead of body
+	status int    // of its answer to who may; 0 means the operation's own
+}
+
+// send sends the sample, with each text of swap replaced wherever it stands.
+func (s sample) send(t testing.TB, h *house, op operation, key string, swap map[string]string) reply {
+	t.Helper()
+	method, target, _ := strings.Cut(op.route, " ")
+	for name, value := range s.path {
+		target = strings.ReplaceAll(target, "{"+name+"}", url.PathEscape(value))
+	}
+	if strings.Contains(target, "{") {
+		t.Fatalf("%s: the sample does not fill %s", op.id, target)
+	}
+	if len(s.query) > 0 {
+		target += "?" + s.query.Encode()
+	}
+	body := s.bytes
+	if s.body != nil {
+		b, err := json.Marshal(s.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = string(b)
+	}
+	header := map[string]string{}
+	for name, value := range s.header {
+		header[name] = replaced(value, swap)
+	}
+	return h.do(t, key, method, replaced(target, swap), header, replaced(body, swap))
+}
+
+func replaced(text string, swap map[string]string) string {
+	for from, to := range swap {
+		text = strings.ReplaceAll(text, from, to)
+	}
+	return text
+}
+
+// samples makes good requests for each operation. A new operation needs a line
+// here; without one the tests that walk the table fail.
+var samples = map[string]func(t testing.TB, o *office, key string) []sample{
+	"health":       plain,
+	"ready":        plain,
+	"whoami":       plain,
+	"stream":       streamSamples,
+	"getWorkspace": plain,
+	"updateWorkspace": func(testing.TB, *office, string) []sample {
+		return one(sample{body: corp.WorkspaceUpdate{Name: new("Renamed")}})
+	},
+	"listWorkspaces": plain,
+	"createWorkspace": func(testing.TB, *office, string) []sample {
+		return one(sample{body: workspaceRequest{Slug: unique("ws")}})
+	},
+	"listAgents":  plain,
+	"createAgent": func(testing.TB, *office, string) []sample { return one(sample{body: someAgent()}) },
+	"getAgent":    func(t testing.TB, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
+	"updateAgent": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{path: o.agentPath(t), body: someAgent()})
+	},
+	"archiveAgent": func(t testing.TB, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
+
+	"listRepositories": plain,
+	"createRepository": func(testing.TB, *office, string) []sample { return one(sample{body: someRepository()}) },
+	"getRepository": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"repository": o.repository(t).String()}})
+	},
+	"archiveRepository": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"repository": o.repository(t).String()}})
+	},
+
+	"listProviders":  plain,
+	"createProvider": func(testing.TB, *office, string) []sample { return one(sample{body: someProvider()}) },
+	"updateProvider": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"provider": o.provider(t).String()}, body: someProvider()})
+	},
+	"archiveProvider": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"provider": o.provider(t).String()}})
+	},
+
+	"uploadSource": func(testing.TB, *office, string) []sample { return one(sample{bytes: "a bundle"}) },
+	"downloadBlob": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"blob": o.source(t).String()}})
+	},
+
+	"listTasks": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{query: url.Values{"state": {"queued"}, "agent": {o.agentOf(t).ID.String()}}})
+	},
+	"submitTask": submitSamples,
+	"getTask":    taskSample,
+	"cancelTask": taskSample,
+	"retryTask": func(t testing.TB, o *office, _ string) []sample {
+		task := o.submit(t)
+		must[corp.Task](t)(o.owner().CancelTask(t.Context(), task.ID))
+		return one(sample{path: map[string]string{"task": task.ID.String()}})
+	},
+	"listRuns": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{query: url.Values{"task": {o.submit(t).ID.String()}}})
+	},
+	"getRun":      runSample,
+	"listEntries": runSample,
+	"downloadPatch": func(t testing.TB, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"run": o.done(t).ID.String()}})
+	},
+	"listCalls": func(t testing.TB, o *office, _ string) []sample {
+		task := o.submit(t)
+		return one(sample{query: url.Values{"task": {task.ID.String()}, "run": {task.RunID.String()}}})
+	},
+	"getUsage": func(testing.TB, *office, string) []sample {
+		return one(sample{query: url.Values{"by": {"day"}, "from": {"2026-01-01T00:00:00Z"}}})
+	},
+	"listAPIKeys": plain,
+	"createAPIKey": func(testing.TB, *office, string) []sample {
+		return one(sample{body: apiKeyRequest{Name: "x", Role: corp.RoleViewer}})
+	},
+	"revokeAPIKey": func(t testing.TB, o *office, _ string) []sample {
+		_, id := o.key(t, corp.RoleViewer)
+		return one(sample{path: map[string]string{"key": id.String()}})
+	},
+	"listRunners": plain,
+	"listEvents":  func(testing.TB, *office, string) []sample { return one(sample{query: url.Values{"after": {"0"}}}) },
+
+	"registerRunner": func(testing.TB, *office, string) []sample { return one(sample{body: someRegistration()}) },
+	"pollRunner": func(t testing.TB, o *office, key string) []sample {
+		return one(sample{header: o.runnerHeader(t, key), body: corp.Poll{Seq: 1}})
+	},
+	"beatRunner": func(t testing.TB, o *office, key string) []sample {
+		return one(sample{header: o.runnerHeader(t, key), body: corp.Beat{Leases: []corp.Lease{o.running(t).Lease}}})
+	},
+	"ackRun": func(t testing.TB, o *office, _ string) []sample {
+		offer := o.leased(t)
+		return one(sample{path: leasedPath(offer), body: offer.Lease})
+	},
+	"releaseRun": func(t testing.TB, o *office, _ string) []sample {
+		offer := o.running(t)
+		return one(sample{path: leasedPath(offer), body: offer.Lease})
+	},
+	"reportEntries": func(t testing.TB, o *office, _ string) []sample {
+		offer := o.running(t)
+		return one(sample{path: leasedPath(offer), body: corp.EntryBatch{Lease: offer.Lease, Entries: []corp.Entry{{RunID: offer.RunID, Kind: corp.EntryNote}}}})
+	},
+	"finishRun":      finishSample,
+	"downloadSource": sourceSample,
+	"uploadResult": func(t testing.TB, o *office, _ string) []sample {
+		offer := o.running(t)
+		return one(sample{path: leasedPath(offer), header: leasedHeader(offer), query: url.Values{"kind": {"patch"}}, bytes: somePatch})
+	},
+}
+
+func one(s sample) []sample { return []sample{s} }
+
+func plain(testing.TB, *office, string) []sample { return one(sample{}) }
+
+func unique(prefix string) string { return prefix + "-" + strings.ToLower(corp.NewSecret("")[:12]) }
+
+func taskSample(t testing.TB, o *office, _ string) []sample {
+	return one(sample{path: map[string]string{"task": o.submit(t).ID.String()}})
+}
+
+func runSample(t testing.TB, o *office, _ string) []sample {
+	return one(sample{path: map[string]string{"run": o.submit(t).RunID.String()}})
+}
+
+func submitSamples(t testing.TB, o *office, _ string) []sample {
+	source, repository := o.source(t), o.repository(t)
+	return []sample{
+		{body: corp.TaskSpec{Prompt: "x", SourceID: &source, BaseCommit: strings.Repeat("a", 40)}},
+		{body: corp.TaskSpec{Prompt: "x", RepositoryID: &repository, Agent: o.agentOf(t).ID.String()}, header: map[string]string{"Idempotency-Key": unique("k")}},
+	}
+}
+
+func streamSamples(t testing.TB, o *office, _ string) []sample {
+	task := o.submit(t)
+	must[corp.Task](t)(o.owner().CancelTask(t.Context(), task.ID))
+	return []sample{
+		{query: url.Values{"task": {task.ID.String()}, "until": {"final"}}},
+		{query: url.Values{"run": {task.RunID.String()}, "until": {"final"}}},
+	}
+}
+
+func finishSample(t testing.TB, o *office, _ string) []sample {
+	offer := o.running(t)
+	patch := must[corp.Blob](t)(o.runner().UploadResult(t.Context(), offer.Lease, corp.BlobPatch, strings.NewReader("p"))).ID
+	result := must[corp.Blob](t)(o.runner().UploadResult(t.Context(), offer.Lease, corp.BlobResult, strings.NewReader("r"))).ID
+	return one(sample{path: leasedPath(offer), body: corp.Finish{Lease: offer.Lease, Outcome: corp.Outcome{State: corp.RunSucceeded, Reason: corp.ReasonCompleted, PatchID: &patch, ResultID: &result}}})
+}
+
+func sourceSample(t testing.TB, o *office, _ string) []sample {
+	source := o.source(t)
+	task := must[corp.Task](t)(o.owner().SubmitTask(t.Context(), corp.TaskSpec{Prompt: "x", SourceID: &source, BaseCommit: strings.Repeat("a", 40)}, ""))
+	offer := o.running(t, task)
+	return one(sample{path: leasedPath(offer), header: leasedHeader(offer)})
+}
+
+func someAgent() corp.AgentSpec {
+	return corp.AgentSpec{Name: unique("agent"), Model: "anthropic/claude-sonnet-4-5", Instructions: canary}
+}
+
+func someRepository() repositoryRequest {
+	return repositoryRequest{RepositorySpec: corp.RepositorySpec{Name: unique("repo"), URL: someURL}, Credential: &corp.GitCredential{Username: "u", Password: canary}}
+}
+
+func someProvider() providerRequest {
+	return providerRequest{ProviderSpec: corp.ProviderSpec{Name: unique("provider"), Dialect: corp.DialectAnthropic, BaseURL: "https://vendor.invalid"}, Key: canary}
+}
+
+func someRegistration() corp.Registration {
+	return corp.Registration{Protocols: []int{1}, Name: "r", Instance: unique("instance"), Slots: 1, Runtimes: []string{"builtin"}, Sandbox: "none"}
+}
+
+func (o *office) agentOf(t testing.TB) corp.Agent {
+	return must[corp.Agent](t)(o.owner().CreateAgent(t.Context(), someAgent()))
+}
+
+func (o *office) agentPath(t testing.TB) map[string]string {
+	return map[string]string{"agent": o.agentOf(t).ID.String()}
+}
+
+func (o *office) repository(t testing.TB) corp.RepositoryID {
+	reply := o.do(t, o.keys[corp.RoleOwner], http.MethodPost, "/v1/repositories", nil, asJSON(t, someRepository()))
+	return made[corp.Repository](t, reply).ID
+}
+
+func (o *office) provider(t testing.TB) corp.ProviderID {
+	reply := o.do(t, o.keys[corp.RoleOwner], http.MethodPost, "/v1/providers", nil, asJSON(t, someProvider()))
+	return made[corp.Provider](t, reply).ID
+}
+
+func (o *office) source(t testing.TB) corp.BlobID {
+	return must[corp.Blob](t)(o.owner().UploadSource(t.Context(), strings.NewReader("a bundle"))).ID
+}
+
+func (o *office) runnerHeader(t testing.TB, key string) map[string]string {
+	return map[string]string{"Corp-Runner": o.register(t, key).String()}
+}
+
+func leasedPath(offer corp.Offer) map[string]string {
+	return map[string]string{"run": offer.RunID.String()}
+}
+
+func leasedHeader(offer corp.Offer) map[string]string {
+	return map[string]string{"Corp-Lease": offer.Secret, "Corp-Epoch": strconv.FormatInt(offer.Epoch, 10)}
+}
+
+func asJSON(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func made[T any](t testing.TB, r reply) (v T) {
+	t.Helper()
+	if r.status/100 != 2 {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	if err := json.Unmarshal([]byte(r.body), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestEveryOperationHasASample(t *testing.T) {
+	t.Parallel()
+	for _, op := range operations {
+		if samples[op.id] == nil {
+			t.Errorf("%s: add a sample, so that the tests walk it", op.id)
+		}
+	}
+	for id := range samples {
+		if !slices.ContainsFunc(operations, func(op operation) bool { return op.id == id }) {
+			t.Errorf("there is a sample of %s, which is no operation", id)
+		}
+	}
+}
+
+// success is the status that the operation answers with when all is well.
+func (op operation) success() int {
+	if op.status != 0 {
+		return op.status
+	}
+	return http.StatusOK
+}
+
+func (op operation) String() string { return fmt.Sprintf("%s (%s)", op.id, op.route) }
