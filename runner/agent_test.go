@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/genericcorp/corp/runner"
 	"github.com/genericcorp/corp/runner/acp"
 )
 
@@ -87,6 +89,18 @@ func (a *scripted) do(ctx context.Context, words []string) error {
 		return a.update(ctx, "agent_message_chunk", fmt.Sprintf("pid=%d=", os.Getpid()))
 	case "env":
 		return a.update(ctx, "agent_message_chunk", strings.Join(os.Environ(), "\n"))
+	case "call": // the model, as the built-in agent would
+		return a.call(ctx, arg(1))
+	case "instructions":
+		told, err := runner.ReadAgentSettings(os.Getenv)
+		if err != nil || told.InstructionsFile == "" {
+			return err
+		}
+		text, err := os.ReadFile(told.InstructionsFile)
+		if err != nil {
+			return err
+		}
+		return a.update(ctx, "agent_message_chunk", string(text))
 	case "write":
 		return os.WriteFile(arg(1), []byte(strings.Join(words[2:], " ")+"\n"), 0o644)
 	case "fill": // the disk
@@ -142,6 +156,28 @@ func (a *scripted) do(ctx context.Context, words []string) error {
 		return fmt.Errorf("the test's agent does not know %q", words[0])
 	}
 	return nil
+}
+
+func (a *scripted) call(ctx context.Context, path string) error {
+	told, err := runner.ReadAgentSettings(os.Getenv)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, told.BaseURL+path, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("X-Api-Key", told.Key)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return a.update(ctx, "agent_message_chunk", err.Error())
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	return a.update(ctx, "agent_message_chunk", string(text))
 }
 
 type zeros struct{}
