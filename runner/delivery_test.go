@@ -174,8 +174,14 @@ func TestAnAgentReachesTheGatewayWithItsRunKeyFromWithinTheSandbox(t *testing.T)
 			s := d.settings()
 			s.Sandbox = level
 			d.start(s)
-			_, run := d.final(d.submit("call /v1/messages\ninstructions\nwrite new.txt x"))
+			if _, err := d.client.CreateAgent(t.Context(), corp.AgentSpec{Name: "careful", Model: pgtest.Model, Instructions: "Be careful."}); err != nil {
+				t.Fatal(err)
+			}
+			_, run := d.final(d.submit("call /v1/messages\ninstructions\nwrite new.txt x", func(s *corp.TaskSpec) { s.Agent = "careful" }))
 			_, text := d.transcript(run.ID)
+			if !strings.Contains(text, "Be careful.") {
+				t.Errorf("the agent was not told its instructions: %q", text)
+			}
 			if !strings.Contains(text, "model /v1/messages "+corp.KeyPrefixRun) {
 				t.Errorf("the agent's call was answered with %q", text)
 			}
