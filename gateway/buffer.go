@@ -1,8 +1,8 @@
 package gateway
 
 import (
-	"bytes"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -50,7 +50,7 @@ func (b *buffer) fill(r io.Reader, announced int64) (tooLarge bool, err error) {
 		if len(b.b) > maxBody {
 			return true, nil
 		}
-		if err == io.EOF { //nolint:errorlint // readers return this very value at the end
+		if err == io.EOF {
 			return false, nil
 		}
 		if err != nil {
@@ -59,18 +59,31 @@ func (b *buffer) fill(r io.Reader, announced int64) (tooLarge bool, err error) {
 	}
 }
 
-// reader returns a request body over text, which may lie in the buffer.
-func (b *buffer) reader(text []byte) io.ReadCloser {
+// reader returns a request body over pieces that lie in the buffer.
+func (b *buffer) reader(pieces [][]byte) io.ReadCloser {
 	b.held.Add(1)
-	r := &bodyReader{from: b}
-	r.Reset(text)
-	return r
+	return &bodyReader{pieces: slices.Clone(pieces), from: b}
 }
 
 type bodyReader struct {
-	bytes.Reader
-	from *buffer
-	once sync.Once
+	pieces [][]byte
+	from   *buffer
+	once   sync.Once
+}
+
+// Read copies from as many pieces as fit.
+func (r *bodyReader) Read(p []byte) (n int, err error) {
+	for len(r.pieces) > 0 && n < len(p) {
+		took := copy(p[n:], r.pieces[0])
+		n += took
+		if r.pieces[0] = r.pieces[0][took:]; len(r.pieces[0]) == 0 {
+			r.pieces = r.pieces[1:]
+		}
+	}
+	if n == 0 && len(r.pieces) == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // Close lets the buffer go. The transport calls it when it will read no more.
@@ -79,5 +92,5 @@ func (r *bodyReader) Close() error {
 	return nil
 }
 
-// pieces are what answers are relayed through.
-var pieces = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+// relays are what answers pass through.
+var relays = sync.Pool{New: func() any { return new([32 << 10]byte) }}

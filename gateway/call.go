@@ -41,10 +41,10 @@ func clean(s string, longest int) string {
 }
 
 // message carries out a model call: reserve, forward, relay, settle.
-func (x *exchange) message() {
+func (x *exchange) message(ctx context.Context) {
 	body, r := x.read()
 	if r != nil {
-		x.refuse(r, nil)
+		x.refuse(ctx, r, nil)
 		return
 	}
 	defer body.release()
@@ -53,37 +53,37 @@ func (x *exchange) message() {
 		ID: x.id, At: x.began.UTC().Truncate(time.Microsecond), TaskID: x.run.TaskID, RunID: x.run.RunID, AgentID: x.run.AgentID,
 		Epoch: x.run.Epoch, Dialect: x.g.dialect.Name(), TraceID: x.run.TraceID,
 	}
-	if r := c.understand(); r != nil {
-		x.refuse(r, &c.record)
+	if r := c.understand(ctx); r != nil {
+		x.refuse(ctx, r, &c.record)
 		return
 	}
-	money, err := x.g.purse.open(x.r.Context(), x.run.Workspace, x.run.TaskID)
+	money, err := x.g.purse.open(ctx, x.run.Workspace, x.run.TaskID)
 	if err != nil {
-		x.refuse(refused(err), nil)
+		x.refuse(ctx, refused(err), nil)
 		return
 	}
 	defer x.g.purse.leave(money)
 	c.hard = x.g.purse.hard(money)
 	if r := c.allowed(); r != nil {
-		x.refuse(r, &c.record)
+		x.refuse(ctx, r, &c.record)
 		return
 	}
-	if r := c.reserve(money); r != nil {
-		x.refuse(r, &c.record)
+	if r := c.reserve(ctx, money); r != nil {
+		x.refuse(ctx, r, &c.record)
 		return
 	}
 	if err := c.begin(); err != nil {
 		x.g.purse.release(c.reservation)
 		r := unavailable("The gateway could not write its journal.")
 		r.cause = err
-		x.refuse(r, nil)
+		x.refuse(ctx, r, nil)
 		return
 	}
-	c.carry()
+	c.carry(ctx)
 }
 
 // understand reads what is asked and finds where it goes.
-func (c *call) understand() *refusal {
+func (c *call) understand(ctx context.Context) *refusal {
 	request, err := c.g.dialect.Parse(c.body.b, c.r.Header)
 	if err != nil {
 		return refused(err)
@@ -91,7 +91,7 @@ func (c *call) understand() *refusal {
 	c.request = request
 	asked := request.Asked()
 	c.record.ModelAsked, c.record.Streamed = clean(asked.Model, maxName), asked.Stream
-	c.to, c.model, err = c.g.directory.resolve(c.r.Context(), c.run, asked.Model)
+	c.to, c.model, err = c.g.directory.resolve(ctx, c.run, asked.Model)
 	if err != nil {
 		return refused(err)
 	}
@@ -134,7 +134,7 @@ func (c *call) allowed() *refusal {
 
 // reserve sets the call's bound aside, and lowers its output cap where the
 // budgets hold less.
-func (c *call) reserve(money *taskMoney) *refusal {
+func (c *call) reserve(ctx context.Context, money *taskMoney) *refusal {
 	asked := c.request.Asked().MaxTokens
 	n := need{quote: c.quote, input: c.request.InputBound(len(c.body.b), c.quote.ContextWindow), want: asked}
 	if ceiling := c.quote.MaxOutput; ceiling > 0 && (n.want == 0 || n.want > ceiling) {
@@ -144,7 +144,7 @@ func (c *call) reserve(money *taskMoney) *refusal {
 		return &refusal{status: http.StatusBadRequest, message: "max_tokens: Field required"}
 	}
 	n.least = min(c.request.LeastOutput(leastOutput), n.want)
-	reservation, output, err := c.g.purse.reserve(c.r.Context(), money, n)
+	reservation, output, err := c.g.purse.reserve(ctx, money, n)
 	if err != nil {
 		r := refused(err)
 		if r.status == http.StatusPaymentRequired {
@@ -181,16 +181,16 @@ func (c *call) end() {
 }
 
 // carry sends the call, relays the answer and settles, whatever happens.
-func (c *call) carry() {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.r.Context()))
+func (c *call) carry(client context.Context) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(client))
 	defer cancel(nil)
-	defer context.AfterFunc(c.g.hard, func() { cancel(errStopped) })()
+	defer c.g.endable(c.id, cancel)()
 	f := &flight{exchange: c.exchange, cancel: cancel}
 	defer f.watch()()
-	defer context.AfterFunc(c.r.Context(), f.leave)()
+	defer context.AfterFunc(client, f.leave)()
 
 	a := answer{}
-	defer func() { c.settle(&a) }()
+	defer func() { c.settle(client, &a) }()
 	limit := int64(0)
 	if slices.Contains(c.record.Edits, "output_cap") {
 		limit = c.output

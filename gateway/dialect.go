@@ -34,8 +34,8 @@ type Request interface {
 	// LeastOutput returns how far the output cap may sink, at least to floor.
 	LeastOutput(floor int64) int64
 	// Rewrite returns the body with the model ("" keeps it) and the output cap (0
-	// keeps it) replaced, and every other byte as it was.
-	Rewrite(body []byte, model string, limit int64) []byte
+	// keeps it) replaced, and every other byte as it was, in pieces that lie in it.
+	Rewrite(body []byte, model string, limit int64) [][]byte
 	// Meter counts the answer, which has this content type.
 	Meter(contentType string) Meter
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -58,12 +59,10 @@ func TestRequestPassesUnchangedButForThePermittedEdits(t *testing.T) {
 	body := "{\n \"unknown\" : {\"x\": 1.50e+0, \"é\":\"\\u00e9\", \"url\":null },\"model\":\"sim\\/claude-sonnet-4-5\",\t\"max_tokens\":   100, \"messages\":[{\"role\":\"user\",\"content\":\"hi\"}] }  "
 	r := a.request(t.Context(), body)
 	r.URL.RawQuery = "beta=true&x=%20&&y"
-	for k, v := range map[string][]string{
+	maps.Copy(r.Header, map[string][]string{
 		"Anthropic-Beta": {"a-2025", "b-2026"}, "X-Claude-Code-Session-Id": {"s"}, "X-New": {"", "two"}, "User-Agent": {"agent/1"}, "Accept": {"*/*"},
 		"Connection": {"X-Hop, keep-alive"}, "X-Hop": {"gone"}, "Accept-Encoding": {"gzip, br"}, "Authorization": {"Bearer " + a.key}, "Te": {"trailers"},
-	} {
-		r.Header[k] = v
-	}
+	})
 	if got := a.do(r); got.status != http.StatusOK || string(got.body) != usageJSON {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
@@ -257,12 +256,12 @@ func TestRefusalsAreInTheVendorsForm(t *testing.T) {
 			r.Header.Set("Content-Encoding", "gzip")
 		}, 415, "invalid_request_error"},
 		"too large":     {func(r *http.Request) { r.Body = io.NopCloser(io.LimitReader(zeros{}, 40<<20)); r.ContentLength = -1 }, 413, "request_too_large"},
-		"other address": {func(r *http.Request) { r.URL.Path = "/v1/organizations" }, 404, "not_found_error"},
+		"other address": {func(r *http.Request) { r.URL.Path = "/v1/files" }, 404, "not_found_error"},
 		"other method":  {func(r *http.Request) { r.Method = http.MethodPut }, 405, "invalid_request_error"},
 	} {
 		b := a
 		if name == "no provider" { // stops its run
-			b = a.world.run(0)
+			b = a.run(0)
 		}
 		r := b.request(t.Context(), message("sim/claude-sonnet-4-5", "hi", "100", false))
 		c.change(r)
@@ -299,7 +298,7 @@ func TestFreeQuestionsPassAndAreNotBilled(t *testing.T) {
 		t.Errorf("models: %d %s", got.status, got.body)
 	}
 	head, err := http.Head(a.url + "/")
-	if err != nil || head.StatusCode != 200 {
+	if err != nil || head.StatusCode != http.StatusOK {
 		t.Errorf("probe: %v %v", head, err)
 	}
 	if b, _ := a.budgets(); b.Spent != 0 || b.Granted != 0 {

@@ -24,7 +24,7 @@ var notForwarded = map[string]bool{
 }
 
 // upstream makes the request to the vendor. held is the buffer that body may lie in.
-func (x *exchange) upstream(ctx context.Context, to route, held *buffer, body []byte) *http.Request {
+func (x *exchange) upstream(ctx context.Context, to route, held *buffer, body [][]byte) *http.Request {
 	up := &http.Request{
 		Method: x.r.Method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: to.base.Host,
 		URL:    &url.URL{Scheme: to.base.Scheme, Host: to.base.Host, Path: to.base.Path + x.r.URL.Path, RawQuery: x.r.URL.RawQuery},
@@ -43,7 +43,10 @@ func (x *exchange) upstream(ctx context.Context, to route, held *buffer, body []
 	}
 	x.g.dialect.Authorize(up.Header, to.key)
 	if held != nil {
-		up.Body, up.ContentLength = held.reader(body), int64(len(body))
+		up.Body = held.reader(body)
+		for _, piece := range body {
+			up.ContentLength += int64(len(piece))
+		}
 		// With GetBody a request can be sent again that the vendor has certainly not
 		// taken up. With an idempotency key Go would also send one again that it may
 		// have: the vendor could bill both.
@@ -135,8 +138,8 @@ func (f *flight) relay(response *http.Response, meter io.Writer) {
 	if !f.gone.Load() {
 		f.w.WriteHeader(response.StatusCode)
 	}
-	piece, _ := pieces.Get().(*[32 << 10]byte)
-	defer pieces.Put(piece)
+	piece, _ := relays.Get().(*[32 << 10]byte)
+	defer relays.Put(piece)
 	for drained := 0; ; {
 		n, err := response.Body.Read(piece[:])
 		f.idle.Reset(f.g.Times.UpstreamIdle)
@@ -151,7 +154,7 @@ func (f *flight) relay(response *http.Response, meter io.Writer) {
 			f.cancel(errDrained)
 			err = errDrained
 		}
-		if err == io.EOF { //nolint:errorlint // readers return this very value at the end
+		if err == io.EOF {
 			return
 		}
 		if err != nil {

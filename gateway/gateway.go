@@ -58,10 +58,11 @@ type Gateway struct {
 	mu       sync.Mutex
 	calls    map[corp.RunID]int // under way, by run
 	open     int                // of all runs
+	left     chan struct{}      // closed when a call has ended
 	stopping bool
-	idle     chan struct{}           // closed when stopping and nothing is open
-	hard     context.Context         //nolint:containedctx // ends all calls at once, when they had their time to end
-	cut      context.CancelCauseFunc // of hard
+	idle     chan struct{}               // closed when stopping and nothing is open
+	cuts     map[corp.CallID]func(error) // ends each call under way
+	cut      bool                        // they had their time
 }
 
 var errStopped = errors.New("the gateway stopped")
@@ -83,10 +84,9 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		Config: c, dialect: messages{}, directory: newDirectory(c.DB, c.Ring, c.Env, c.Times),
-		purse: newPurse(c.DB, c.Server, c.Times), calls: map[corp.RunID]int{},
+		purse: newPurse(c.DB, c.Server, c.Times), calls: map[corp.RunID]int{}, cuts: map[corp.CallID]func(error){}, left: make(chan struct{}),
 		idle: make(chan struct{}), wakeSweep: make(chan struct{}, 1),
 	}
-	g.hard, g.cut = context.WithCancelCause(context.Background())
 	g.ledger = newLedger(c.DB, c.Times, c.Logger, g.recorded)
 	g.metrics = newMetrics(g)
 	if c.Registerer != nil {
@@ -150,8 +150,36 @@ func (g *Gateway) exit(run corp.RunID) {
 	if g.calls[run]--; g.calls[run] == 0 {
 		delete(g.calls, run)
 	}
+	close(g.left)
+	g.left = make(chan struct{})
 	if g.stopping && g.open == 0 {
 		g.closeIdle()
+	}
+}
+
+// endable lets stopCalls end a call when its time is up. It returns how to take
+// that back.
+func (g *Gateway) endable(id corp.CallID, end func(error)) (done func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cuts[id] = end
+	if g.cut {
+		end(errStopped)
+	}
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.cuts, id)
+	}
+}
+
+// endCalls ends all calls under way, and those that are about to be.
+func (g *Gateway) endCalls() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cut = true
+	for _, end := range g.cuts {
+		end(errStopped)
 	}
 }
 
@@ -178,6 +206,21 @@ func (g *Gateway) Forget(run corp.RunID) {
 	}
 }
 
-// Flush waits until every call of the run that has ended is in the database, so
-// that its sums are whole before somebody reads them.
-func (g *Gateway) Flush(ctx context.Context, run corp.RunID) error { return g.ledger.settle(ctx, run) }
+// Flush waits until no call of the run is under way and all of them are in the
+// database, so that its sums are whole before somebody reads them. The caller
+// sets a deadline: a call whose agent was killed is read on for its count.
+func (g *Gateway) Flush(ctx context.Context, run corp.RunID) error {
+	for {
+		g.mu.Lock()
+		left, open := g.left, g.calls[run]
+		g.mu.Unlock()
+		if open == 0 {
+			return g.ledger.settle(ctx, run)
+		}
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

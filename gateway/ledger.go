@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +23,6 @@ type ledger struct {
 	mu     sync.Mutex
 	queues map[corp.WorkspaceID]*queue
 	size   int           // calls in all queues
-	oldest time.Time     // of the calls that wait; zero when none do
 	kick   chan struct{} // a batch is full, or somebody waits
 	moved  chan struct{} // closed when calls have reached the database
 }
@@ -147,7 +147,7 @@ func (l *ledger) flush(ctx context.Context, ws corp.WorkspaceID) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	q.calls = append(kept[:len(kept):len(kept)], q.calls[len(batch):]...)
+	q.calls = append(slices.Clip(kept), q.calls[len(batch):]...)
 	l.size -= len(batch) - len(kept)
 	q.busy = false
 	if failed == nil {

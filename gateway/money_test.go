@@ -86,15 +86,15 @@ func (g *greedy) books() (corp.Nanodollars, int) {
 
 // hammer makes random calls from many clients, some of which hang up, until no
 // call has been let through for each of them. It returns how many were.
-func hammer(t *testing.T, agents []*agent, clients, tries int, kills bool) (through int64) {
-	t.Helper()
+func hammer(tb testing.TB, agents []*agent, clients, tries int, kills bool) (through int64) {
+	tb.Helper()
 	var passed atomic.Int64
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
 			a := agents[i%len(agents)]
 			for range tries {
-				ctx, cancel := context.WithCancel(t.Context())
+				ctx, cancel := context.WithCancel(tb.Context())
 				if kills && rand.IntN(4) == 0 {
 					timer := time.AfterFunc(time.Duration(rand.Int64N(int64(20*time.Millisecond))), cancel)
 					defer timer.Stop()
@@ -117,16 +117,16 @@ func hammer(t *testing.T, agents []*agent, clients, tries int, kills bool) (thro
 
 // watchLimit looks at the workspace's money all the while and fails the test if
 // what is spent and what is granted together ever pass the limit.
-func (w *world) watchLimit(t *testing.T) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+func (w *world) watchLimit(tb testing.TB) (stop func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			over := pgtest.Value[int64](t, w.env, `SELECT count(*) FROM budgets WHERE workspace_id = $1 AND spent_nanodollars + granted_nanodollars > limit_nanodollars`, w.ws)
+			over := pgtest.Value[int64](tb, w.env, `SELECT count(*) FROM budgets WHERE workspace_id = $1 AND spent_nanodollars + granted_nanodollars > limit_nanodollars`, w.ws)
 			if over > 0 {
-				t.Error("a budget is over its limit")
+				tb.Error("a budget is over its limit")
 				return
 			}
 		}

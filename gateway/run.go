@@ -43,7 +43,7 @@ func (g *Gateway) stopCalls() {
 	select {
 	case <-g.idle:
 	case <-timer.C:
-		g.cut(errStopped)
+		g.endCalls()
 		<-g.idle
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/genericcorp/corp"
@@ -26,65 +27,64 @@ type exchange struct {
 
 // ServeHTTP is the gateway listener's whole handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
 	x := &exchange{g: g, w: w, r: r, ctl: http.NewResponseController(w), id: corp.NewID[corp.CallID](), began: time.Now()}
 	switch r.URL.Path {
 	case "/": // agents look whether anybody is there before they call
-		if x.allows(http.MethodHead, http.MethodGet) {
+		if x.allows(ctx, http.MethodHead, http.MethodGet) {
 			w.WriteHeader(http.StatusOK)
 		}
 	case "/v1/messages":
-		if x.allows(http.MethodPost) {
-			x.admitted(x.message)
+		if x.allows(ctx, http.MethodPost) {
+			x.admitted(ctx, x.message)
 		}
 	case "/v1/messages/count_tokens":
-		if x.allows(http.MethodPost) {
-			x.admitted(x.count)
+		if x.allows(ctx, http.MethodPost) {
+			x.admitted(ctx, x.count)
 		}
 	case "/v1/models":
-		if x.allows(http.MethodGet) {
-			x.admitted(x.models)
+		if x.allows(ctx, http.MethodGet) {
+			x.admitted(ctx, x.models)
 		}
 	default:
-		x.refuse(&refusal{status: http.StatusNotFound, message: "The gateway has no such address."}, nil)
+		x.refuse(ctx, &refusal{status: http.StatusNotFound, message: "The gateway has no such address."}, nil)
 	}
 	if x.abort {
 		panic(http.ErrAbortHandler) // the server's own way to break a connection off
 	}
 }
 
-func (x *exchange) allows(methods ...string) bool {
-	for _, m := range methods {
-		if x.r.Method == m {
-			return true
-		}
+func (x *exchange) allows(ctx context.Context, methods ...string) bool {
+	if slices.Contains(methods, x.r.Method) {
+		return true
 	}
 	x.w.Header().Set("Allow", methods[0])
-	x.refuse(&refusal{status: http.StatusMethodNotAllowed, message: "Method not allowed."}, nil)
+	x.refuse(ctx, &refusal{status: http.StatusMethodNotAllowed, message: "Method not allowed."}, nil)
 	return false
 }
 
 // admitted finds out whose call it is and carries it out if it may begin.
-func (x *exchange) admitted(carry func()) {
+func (x *exchange) admitted(ctx context.Context, carry func(context.Context)) {
 	if x.g.journal.Load() == nil {
-		x.refuse(unavailable("This server is starting."), nil)
+		x.refuse(ctx, unavailable("This server is starting."), nil)
 		return
 	}
-	run, err := x.g.directory.run(x.r.Context(), x.g.dialect.Key(x.r.Header))
+	run, err := x.g.directory.run(ctx, x.g.dialect.Key(x.r.Header))
 	if err != nil {
-		x.refuse(refused(err), nil)
+		x.refuse(ctx, refused(err), nil)
 		return
 	}
 	x.run = run
 	if r := stopped(run.StopReason); r != nil {
-		x.refuse(r, nil)
+		x.refuse(ctx, r, nil)
 		return
 	}
 	if r := x.g.enter(run.RunID); r != nil {
-		x.refuse(r, nil)
+		x.refuse(ctx, r, nil)
 		return
 	}
 	defer x.g.exit(run.RunID)
-	carry()
+	carry(ctx)
 }
 
 // stopped refuses the calls of a run that must end.
@@ -101,17 +101,17 @@ func stopped(reason corp.Reason) *refusal {
 
 // refuse answers in the vendor's place. record is what the ledger shows of it,
 // nil when nothing is known of the call.
-func (x *exchange) refuse(r *refusal, record *postgres.CallRecord) {
+func (x *exchange) refuse(ctx context.Context, r *refusal, record *postgres.CallRecord) {
 	x.g.metrics.refusals.WithLabelValues(http.StatusText(r.status)).Inc()
 	level := slog.LevelInfo
 	if r.cause != nil {
 		level = slog.LevelError
 	}
-	x.g.Logger.LogAttrs(x.r.Context(), level, "model call refused", slog.String("request_id", x.id.String()),
+	x.g.Logger.LogAttrs(ctx, level, "model call refused", slog.String("request_id", x.id.String()),
 		slog.Any("workspace_id", x.run.Workspace), slog.Any("run_id", x.run.RunID), slog.String("trace_id", x.run.TraceID),
 		slog.Int("status", r.status), slog.String("detail", r.message), slog.Any("error", r.cause))
 	if r.stop != corp.ReasonNone {
-		x.stopRun(r.stop, r.message)
+		x.stopRun(ctx, r.stop, r.message)
 	}
 	if r.record && record != nil {
 		record.Outcome, record.Status, record.Detail = corp.CallRefused, r.status, clean(r.message, maxDetail)
@@ -124,8 +124,8 @@ func (x *exchange) refuse(r *refusal, record *postgres.CallRecord) {
 
 // stopRun marks the run before the agent hears of the refusal, so that whatever
 // the agent makes of it, the run ends for the true reason.
-func (x *exchange) stopRun(reason corp.Reason, detail string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), databaseTime)
+func (x *exchange) stopRun(ctx context.Context, reason corp.Reason, detail string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTime)
 	defer cancel()
 	if err := x.g.DB.In(x.run.Workspace).StopRun(ctx, x.run.RunID, reason, clean(detail, maxDetail)); err != nil {
 		x.g.Logger.ErrorContext(ctx, "run not stopped", "run_id", x.run.RunID, "workspace_id", x.run.Workspace, "reason", reason, "error", err)
@@ -155,52 +155,52 @@ func (x *exchange) read() (*buffer, *refusal) {
 
 // count passes a question for the size of a prompt through. Vendors answer it
 // free of charge, so nothing is reserved or recorded.
-func (x *exchange) count() {
+func (x *exchange) count(ctx context.Context) {
 	body, r := x.read()
 	if r != nil {
-		x.refuse(r, nil)
+		x.refuse(ctx, r, nil)
 		return
 	}
 	defer body.release()
 	request, err := x.g.dialect.Parse(body.b, x.r.Header)
 	if err != nil {
-		x.refuse(refused(err), nil)
+		x.refuse(ctx, refused(err), nil)
 		return
 	}
-	to, model, err := x.g.directory.resolve(x.r.Context(), x.run, request.Asked().Model)
+	to, model, err := x.g.directory.resolve(ctx, x.run, request.Asked().Model)
 	if err != nil {
-		x.refuse(refused(err), nil)
+		x.refuse(ctx, refused(err), nil)
 		return
 	}
-	x.pass(to, body, request.Rewrite(body.b, model, 0))
+	x.pass(ctx, to, body, request.Rewrite(body.b, model, 0))
 }
 
 // models passes the vendor's list of models through.
-func (x *exchange) models() {
-	name, err := x.g.directory.ownProvider(x.r.Context(), x.run)
+func (x *exchange) models(ctx context.Context) {
+	name, err := x.g.directory.ownProvider(ctx, x.run)
 	var to route
 	if err == nil {
-		to, err = x.g.directory.provider(x.r.Context(), x.run.Workspace, name)
+		to, err = x.g.directory.provider(ctx, x.run.Workspace, name)
 	}
 	if err != nil {
-		x.refuse(refused(err), nil)
+		x.refuse(ctx, refused(err), nil)
 		return
 	}
-	x.pass(to, nil, nil)
+	x.pass(ctx, to, nil, nil)
 }
 
 // pass carries out a request that costs nothing.
-func (x *exchange) pass(to route, held *buffer, body []byte) {
-	ctx, cancel := context.WithCancel(x.r.Context())
-	defer cancel()
-	defer context.AfterFunc(x.g.hard, cancel)()
-	f := &flight{exchange: x, cancel: func(error) { cancel() }}
+func (x *exchange) pass(ctx context.Context, to route, held *buffer, body [][]byte) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer x.g.endable(x.id, cancel)()
+	f := &flight{exchange: x, cancel: cancel}
 	defer f.watch()()
 	response, err := x.g.Transport.RoundTrip(x.upstream(ctx, to, held, body))
 	if err != nil {
 		r := unavailable(fmt.Sprintf("The provider %q did not answer.", to.Name))
 		r.cause = err
-		x.refuse(r, nil)
+		x.refuse(ctx, r, nil)
 		return
 	}
 	defer func() { _ = response.Body.Close() }()

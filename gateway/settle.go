@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -63,7 +64,7 @@ func (c *call) meter(r *http.Response) meterOrError {
 
 // settle counts the call, gives back what it did not use and writes it down. It
 // runs exactly once for every call that the journal knows of.
-func (c *call) settle(a *answer) {
+func (c *call) settle(ctx context.Context, a *answer) {
 	c.end()
 	r := &c.record
 	r.Status, r.Simulated, r.UpstreamRequestID = a.status, a.simulated, clean(a.requestID, maxName)
@@ -77,7 +78,6 @@ func (c *call) settle(a *answer) {
 	}
 	c.g.metrics.count(r.Call)
 	c.g.purse.settle(c.reservation, r.Cost)
-	ctx := c.r.Context()
 	if err := c.g.journal.Load().write(line{Workspace: c.run.Workspace, Settled: true, Record: *r}); err != nil {
 		// The line that says it was sent still stands: a crash before the next flush
 		// would settle the call at its bound.
@@ -200,7 +200,7 @@ func (c *call) served(model string) (q pricebook.Quote, known bool) {
 	}
 	q, known = price(c.g.book.Load(), c.to, model, c.began)
 	switch {
-	case known && !(c.priced && c.quote.SameRates(q)):
+	case known && (!c.priced || !c.quote.SameRates(q)):
 		return q, true
 	case c.priced:
 		if !known && !strings.HasPrefix(model, c.model) {

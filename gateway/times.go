@@ -37,10 +37,21 @@ func DefaultTimes() Times {
 // or fills what is zero from other.
 func (t Times) or(other Times) Times {
 	for _, f := range []struct{ mine, theirs *time.Duration }{
-		{&t.Identity, &other.Identity}, {&t.Provider, &other.Provider}, {&t.Prices, &other.Prices}, {&t.Budget, &other.Budget}, {&t.Silence, &other.Silence},
-		{&t.Wait, &other.Wait}, {&t.Retry, &other.Retry}, {&t.Idle, &other.Idle}, {&t.Flush, &other.Flush}, {&t.Sweep, &other.Sweep},
-		{&t.BodyRead, &other.BodyRead}, {&t.ClientStall, &other.ClientStall}, {&t.UpstreamIdle, &other.UpstreamIdle},
-		{&t.Drain, &other.Drain}, {&t.Shutdown, &other.Shutdown},
+		{&t.Identity, &other.Identity},
+		{&t.Provider, &other.Provider},
+		{&t.Prices, &other.Prices},
+		{&t.Budget, &other.Budget},
+		{&t.Silence, &other.Silence},
+		{&t.Wait, &other.Wait},
+		{&t.Retry, &other.Retry},
+		{&t.Idle, &other.Idle},
+		{&t.Flush, &other.Flush},
+		{&t.Sweep, &other.Sweep},
+		{&t.BodyRead, &other.BodyRead},
+		{&t.ClientStall, &other.ClientStall},
+		{&t.UpstreamIdle, &other.UpstreamIdle},
+		{&t.Drain, &other.Drain},
+		{&t.Shutdown, &other.Shutdown},
 	} {
 		if *f.mine == 0 {
 			*f.mine = *f.theirs

@@ -26,7 +26,7 @@ import (
 // world is a gateway between a vendor and a database, both real, with one
 // workspace that has a provider named sim.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	env     *pgtest.Env
 	ws      corp.WorkspaceID
 	ring    *seal.Ring
@@ -53,8 +53,8 @@ var secret = bytes.Repeat([]byte{7}, seal.SecretSize)
 // seeded are the databases that have the price book, by name.
 var seeded sync.Map
 
-func seedPrices(t *testing.T, env *pgtest.Env) {
-	t.Helper()
+func seedPrices(tb testing.TB, env *pgtest.Env) {
+	tb.Helper()
 	once, _ := seeded.LoadOrStore(env.Name, sync.OnceValue(func() error {
 		rows, err := pricebook.Prices()
 		if err != nil {
@@ -64,29 +64,29 @@ func seedPrices(t *testing.T, env *pgtest.Env) {
 		return err
 	}))
 	if err := once.(func() error)(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func newWorld(t *testing.T, vendor http.Handler, change ...func(*gateway.Config)) *world {
-	t.Helper()
-	return newWorldIn(t, pgtest.New(t), vendor, change...)
+func newWorld(tb testing.TB, vendor http.Handler, change ...func(*gateway.Config)) *world {
+	tb.Helper()
+	return newWorldIn(tb, pgtest.New(tb), vendor, change...)
 }
 
 // newWorldIn makes a world in a database of its own.
-func newWorldIn(t *testing.T, env *pgtest.Env, vendor http.Handler, change ...func(*gateway.Config)) *world {
-	t.Helper()
-	seedPrices(t, env)
+func newWorldIn(tb testing.TB, env *pgtest.Env, vendor http.Handler, change ...func(*gateway.Config)) *world {
+	tb.Helper()
+	seedPrices(tb, env)
 	ring, err := seal.New(secret)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	upstream := httptest.NewServer(vendor)
-	t.Cleanup(upstream.Close)
-	w := &world{t: t, env: env, ws: env.Workspace(t), ring: ring, vendor: upstream.URL}
+	tb.Cleanup(upstream.Close)
+	w := &world{t: tb, env: env, ws: env.Workspace(tb), ring: ring, vendor: upstream.URL}
 	w.provider("sim", upstream.URL)
 	w.config = gateway.Config{
-		DB: env.DB, Ring: ring, Server: corp.NewID[corp.ServerID](), JournalPath: filepath.Join(t.TempDir(), "journal"), Times: quick(),
+		DB: env.DB, Ring: ring, Server: corp.NewID[corp.ServerID](), JournalPath: filepath.Join(tb.TempDir(), "journal"), Times: quick(),
 	}
 	for _, c := range change {
 		c(&w.config)

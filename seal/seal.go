@@ -67,8 +67,8 @@ func New(secret []byte) (*Ring, error) {
 func (r *Ring) Seal(plain []byte, context ...string) []byte {
 	sealed := make([]byte, 1+r.aead.NonceSize(), 1+r.aead.NonceSize()+len(plain)+r.aead.Overhead())
 	sealed[0] = version
-	_, _ = rand.Read(sealed[1:]) // crypto/rand.Read never fails
-	return r.aead.Seal(sealed, sealed[1:], plain, bound(context))
+	_, _ = rand.Read(sealed[1:])                                  // crypto/rand.Read never fails
+	return r.aead.Seal(sealed, sealed[1:], plain, bound(context)) //nolint:gosec // G407: the nonce is random, made two lines above
 }
 
 // Open decrypts what Seal made with the same context. It returns ErrOpen for

@@ -56,8 +56,8 @@ func TestStreamIsCountedExactlyHoweverItIsCut(t *testing.T) {
 
 func TestCutStreamSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	beforeDelta := strings.Index(stream, "event: message_delta")
-	r := meter(t, "text/event-stream", stream[:beforeDelta])
+	beforeDelta, _, _ := strings.Cut(stream, "event: message_delta")
+	r := meter(t, "text/event-stream", beforeDelta)
 	if r.Complete || r.Final || !r.Input || r.Usage.Output != 3 {
 		t.Errorf("before the final count: %+v", r)
 	}

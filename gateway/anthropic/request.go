@@ -1,7 +1,6 @@
 package anthropic
 
 import (
-	"bytes"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,7 +25,6 @@ type Request struct {
 	typed    int64 // tools of the vendor's own design, whose description it adds itself
 
 	first        int // just behind the opening brace
-	empty        bool
 	model, limit span
 	hasLimit     bool
 }
@@ -42,10 +40,8 @@ func Parse(body []byte, header http.Header) (Request, error) {
 		return r, invalid("", "The body is not a JSON object.")
 	}
 	r.first = s.i + 1
-	r.empty = true
 	seen := make([]string, 0, 16)
 	err := s.object(func(key []byte) error {
-		r.empty = false
 		for _, k := range seen {
 			if strings.EqualFold(k, string(key)) {
 				return invalid(k, "The field "+strconv.Quote(k)+" stands in the request twice.")
@@ -226,8 +222,9 @@ func (r Request) BoundNeeds(window int64) string {
 
 // Rewrite returns the body with the model's name and the output cap replaced,
 // and every other byte as it was. An empty model or a cap of 0 leaves that one
-// as it is; with neither the body itself is returned.
-func (r Request) Rewrite(body []byte, model string, limit int64) []byte {
+// as it is. The body comes in pieces that lie in the one it was given, so that a
+// large prompt is not copied.
+func (r Request) Rewrite(body []byte, model string, limit int64) [][]byte {
 	type edit struct {
 		span
 		text string
@@ -241,25 +238,18 @@ func (r Request) Rewrite(body []byte, model string, limit int64) []byte {
 		switch {
 		case r.hasLimit:
 			edits = append(edits, edit{r.limit, text})
-		case r.empty:
-			edits = append(edits, edit{span{r.first, r.first}, `"max_tokens":` + text})
 		default:
 			edits = append(edits, edit{span{r.first, r.first}, `"max_tokens":` + text + ","})
 		}
 	}
-	if len(edits) == 0 {
-		return body
-	}
 	if len(edits) == 2 && edits[0].from > edits[1].from {
 		edits[0], edits[1] = edits[1], edits[0]
 	}
-	out := bytes.NewBuffer(make([]byte, 0, len(body)+len(model)+32))
+	pieces := make([][]byte, 0, 2*len(edits)+1)
 	at := 0
 	for _, e := range edits {
-		out.Write(body[at:e.from])
-		out.WriteString(e.text)
+		pieces = append(pieces, body[at:e.from], []byte(e.text))
 		at = e.to
 	}
-	out.Write(body[at:])
-	return out.Bytes()
+	return append(pieces, body[at:])
 }

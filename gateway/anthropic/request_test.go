@@ -174,7 +174,7 @@ func TestRewriteChangesNothingButTheTwoValues(t *testing.T) {
 	} {
 		body := []byte(c.body)
 		r := parse(t, c.body)
-		if got := string(r.Rewrite(body, c.model, c.limit)); got != c.want {
+		if got := string(bytes.Join(r.Rewrite(body, c.model, c.limit), nil)); got != c.want {
 			t.Errorf("%s\n got %s\nwant %s", c.body, got, c.want)
 		}
 		if string(body) != c.body {
@@ -199,7 +199,7 @@ func FuzzParseAgreesWithAnotherParser(f *testing.F) {
 		if err := json.Unmarshal(body, &top); err != nil {
 			t.Fatal(err)
 		}
-		changed := r.Rewrite(body, "other-model", 4321)
+		changed := bytes.Join(r.Rewrite(body, "other-model", 4321), nil)
 		var after map[string]json.RawMessage
 		if err := json.Unmarshal(changed, &after); err != nil {
 			t.Fatalf("%q became %q: %v", body, changed, err)

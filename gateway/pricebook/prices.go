@@ -87,14 +87,14 @@ func parse(text []byte, source string) ([]corp.Price, error) {
 			return nil, fmt.Errorf("%s %s: %w", m.Provider, m.Model, err)
 		}
 		base := corp.Price{Vendor: m.Provider, Model: m.Model, EffectiveFrom: from, ContextWindow: m.Context, MaxOutput: m.MaxOutput, Source: source}
-		plain, err := m.rates.row(base)
+		plain, err := m.row(base)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, plain)
 		for _, t := range m.Tiers {
 			base.Model = TierName(m.Model, t.Above)
-			dearer, err := t.rates.row(base)
+			dearer, err := t.row(base)
 			if err != nil {
 				return nil, err
 			}
