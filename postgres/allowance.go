@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -153,7 +154,7 @@ func (w WorkspaceDB) attribute(ctx context.Context, tx pgx.Tx, a corp.Allowance,
 	row := tx.QueryRow(ctx, selectSpender+where+` ORDER BY r.leased_at DESC NULLS LAST, r.attempt DESC LIMIT 1`, args...)
 	var found corp.Call
 	if err := row.Scan(&found.RunID, &found.TaskID, &found.AgentID, &found.Epoch, &found.TraceID, &found.At); err != nil {
-		if notFound(err, "run") != err {
+		if errors.Is(err, pgx.ErrNoRows) {
 			return nil, nil
 		}
 		return nil, err

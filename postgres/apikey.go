@@ -9,7 +9,7 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-const apiKeyColumns = `id, name, role, prefix, created_by, created_at, expires_at, revoked_at, last_used_at`
+const apiKeyColumns = `id, name, role, prefix, created_by, created_at, expires_at, revoked_at, last_used_at` //nolint:gosec // names of columns
 
 var scanAPIKey = pgx.RowToStructByName[corp.APIKey]
 

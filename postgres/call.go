@@ -166,7 +166,7 @@ func (w WorkspaceDB) sumRuns(ctx context.Context, tx pgx.Tx, calls []CallRecord)
 			err := row.Scan(&e.task, &t.Calls, &u.FreshInput, &u.CacheRead, &u.CacheWriteShort, &u.CacheWriteLong, &u.Output, &t.Cost, &t.Simulated)
 			e.data = t
 			events = append(events, e)
-			return notFound(err, "run")
+			return noRun(err)
 		})
 	}
 	return events, send(ctx, tx, &b)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (w WorkspaceDB) AppendEntries(ctx context.Context, run corp.RunID, epoch in
 
 // leaseLost tells a run that is not there from one that is somebody else's.
 func (w WorkspaceDB) leaseLost(ctx context.Context, tx pgx.Tx, run corp.RunID, err error) error {
-	if notFound(err, "run") == err {
+	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
 	if _, err := w.run(ctx, tx, run); err != nil {

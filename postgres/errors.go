@@ -88,8 +88,16 @@ func taken(constraint string) string {
 // pointedAt says what a foreign key did not find.
 func pointedAt(constraint string) string {
 	for _, known := range []struct{ part, noun string }{
-		{"repository_id", "repository"}, {"source_id", "file"}, {"result_id", "file"}, {"patch_id", "file"},
-		{"agent", "agent"}, {"budget", "budget"}, {"_plan_", "plan"}, {"price", "price"}, {"run_id", "run"}, {"task_id", "task"},
+		{"repository_id", "repository"},
+		{"source_id", "file"},
+		{"result_id", "file"},
+		{"patch_id", "file"},
+		{"agent", "agent"},
+		{"budget", "budget"},
+		{"_plan_", "plan"},
+		{"price", "price"},
+		{"run_id", "run"},
+		{"task_id", "task"},
 	} {
 		if strings.Contains(constraint, known.part) {
 			return known.noun
@@ -127,10 +135,10 @@ func errNoWorkspace() error {
 	return internal(errors.New("a workspace's door was opened without a workspace"))
 }
 
-// notFound turns the absence of a row into the absence of a noun.
-func notFound(err error, noun string) error {
+// noRun turns the absence of a row into the absence of a run.
+func noRun(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
-		return corp.NotFound(noun)
+		return corp.NotFound("run")
 	}
 	return err
 }

@@ -106,7 +106,7 @@ func TestEveryChangeIsAnEvent(t *testing.T) {
 	must(db.RevokeAPIKey(ctx, actor, must(db.APIKeys(ctx, corp.Page{}))(t).Items[0].ID))(t)
 	must(db.ArchiveAgent(ctx, actor, agent.ID))(t)
 	kinds := eventKinds(t, db)
-	for _, want := range strings.Fields(`task.queued run.queued run.running entries.added call.finished run.succeeded task.succeeded agent.created agent.updated agent.archived
+	for want := range strings.FieldsSeq(`task.queued run.queued run.running entries.added call.finished run.succeeded task.succeeded agent.created agent.updated agent.archived
 		provider.created provider.updated provider.archived repository.created repository.archived apikey.created apikey.revoked runner.registered workspace.updated`) {
 		if !slices.Contains(kinds, want) {
 			t.Errorf("no %s in %v", want, kinds)

@@ -129,7 +129,7 @@ func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h he
 		if err != nil {
 			return err
 		}
-		delay := corp.RetryDelay(task.Attempts, base, limit, rand.Int64N) //nolint:gosec // jitter needs no secrecy
+		delay := corp.RetryDelay(task.Attempts, base, limit, rand.Int64N)
 		return w.nextRun(ctx, tx, task, corp.ActorSystem, delay, why{Reason: corp.ReasonRetry, Detail: verdict.detail}, ended)
 	case again:
 		detail := fmt.Sprintf("All %d attempts are used up. The last one: %s", task.Attempts, verdict.detail)

@@ -83,7 +83,7 @@ func TestTheCatalogueGateReportsEveryPlantedFault(t *testing.T) {
 		{good + `CREATE UNIQUE INDEX things_id ON things (id)`, "unique without workspace_id: things_id"},
 		{good + `ALTER TABLE things ADD tags text[]; CREATE INDEX things_tags ON things (workspace_id, tags)`, "indexed column whose operators leak, so that the index is no use under row-level security: things_tags.tags"},
 		{`CREATE VIEW open_tasks AS SELECT * FROM tasks`, "view without security_invoker: open_tasks"},
-		{`CREATE MATERIALIZED VIEW totals AS SELECT count(*) FROM calls`, "materialised view: totals"},
+		{`CREATE MATERIALIZED VIEW totals AS SELECT count(*) FROM calls`, "materialised view: totals"}, //nolint:misspell // SQL's own word
 		{`CREATE TRIGGER t BEFORE UPDATE ON plans FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`, "trigger: plans.t"},
 		{`CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM tasks'`, "definer function that is not on the list: peek"},
 		{`GRANT EXECUTE ON FUNCTION auth_key(bytea) TO public`, "definer function that is not on the list: auth_key"},

@@ -209,7 +209,7 @@ func point(t *testing.T, super *pgx.Conn, key foreignKey, from, to corp.Workspac
 		case c.Name == "workspace_id":
 			values[i] = "$1::uuid"
 		case at >= 0:
-			values[i] = "p." + pgx.Identifier{key.To[at]}.Sanitize()
+			values[i] = "p." + key.To[at]
 		case key.Child == "tasks" && c.Name == "repository_url":
 			values[i] = "CASE WHEN " + fmt.Sprint(slices.Contains(key.From, "repository_id") || slices.Contains(key.From, "source_id")) + " THEN '' ELSE 'https://x' END"
 		case key.Child == "tasks" && (c.Name == "repository_id" || c.Name == "source_id"):
@@ -225,7 +225,7 @@ func point(t *testing.T, super *pgx.Conn, key foreignKey, from, to corp.Workspac
 		case c.Name == "server_id":
 			values[i] = "gen_random_uuid()"
 		default:
-			values[i] = "c." + pgx.Identifier{c.Name}.Sanitize()
+			values[i] = "c." + c.Name
 		}
 	}
 	source := key.Child

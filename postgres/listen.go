@@ -42,7 +42,7 @@ func (db *DB) Listen(ctx context.Context, fn func(Notice)) error {
 	for pause := firstBackoff; ; pause = min(2*pause, lastBackoff) {
 		heard, err := listenOnce(ctx, config, fn)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of the context is the one good end
 		}
 		if heard {
 			pause = firstBackoff

@@ -28,26 +28,26 @@ func connect(t *testing.T, url string) *pgx.Conn {
 
 // must fails the test at once for an error that the test is not about.
 func must[T any](v T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
+	return func(tb testing.TB) T {
+		tb.Helper()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		return v
 	}
 }
 
-func ok(t testing.TB, err error) {
-	t.Helper()
+func ok(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func wantKind(t testing.TB, err error, kind corp.Kind) {
-	t.Helper()
+func wantKind(tb testing.TB, err error, kind corp.Kind) {
+	tb.Helper()
 	if corp.KindOf(err) != kind {
-		t.Errorf("got %v (%s), want kind %q", err, corp.KindOf(err), kind)
+		tb.Errorf("got %v (%s), want kind %q", err, corp.KindOf(err), kind)
 	}
 }
 
@@ -59,18 +59,17 @@ func sqlState(err error) string {
 }
 
 // door is a fresh workspace and its door.
-func door(t testing.TB) (*pgtest.Env, corp.WorkspaceID, postgres.WorkspaceDB) {
-	t.Helper()
-	env := pgtest.New(t)
-	ws := env.Workspace(t)
+func door(tb testing.TB) (*pgtest.Env, corp.WorkspaceID, postgres.WorkspaceDB) {
+	tb.Helper()
+	env := pgtest.New(tb)
+	ws := env.Workspace(tb)
 	return env, ws, env.DB.In(ws)
 }
 
-
-func wantCode(t testing.TB, err error, code string) {
-	t.Helper()
+func wantCode(tb testing.TB, err error, code string) {
+	tb.Helper()
 	if e, ok := errors.AsType[*corp.Error](err); !ok || e.Code != code {
-		t.Errorf("got %v, want code %q", err, code)
+		tb.Errorf("got %v, want code %q", err, code)
 	}
 }
 

@@ -18,7 +18,7 @@ type position struct {
 var afterEverything = position{time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), [16]byte{0xff}}
 
 func (p position) cursor() string {
-	raw := binary.BigEndian.AppendUint64(nil, uint64(p.at.UnixMicro())) //nolint:gosec // there and back
+	raw := binary.BigEndian.AppendUint64(nil, uint64(p.at.UnixMicro()))
 	return base64.RawURLEncoding.EncodeToString(append(raw, p.id[:]...))
 }
 
@@ -35,7 +35,7 @@ func start(p corp.Page) (position, int, error) {
 	if err != nil || len(raw) != 24 {
 		return position{}, 0, corp.Invalid("cursor", "That is not a cursor of this list.", "Pass next_cursor of the page before, unchanged.")
 	}
-	micros := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // there and back
+	micros := int64(binary.BigEndian.Uint64(raw))
 	if micros < 0 || micros > afterEverything.at.UnixMicro() {
 		return position{}, 0, corp.Invalid("cursor", "That is not a cursor of this list.", "Pass next_cursor of the page before, unchanged.")
 	}

@@ -68,7 +68,7 @@ func (w WorkspaceDB) lockRun(ctx context.Context, tx pgx.Tx, id corp.RunID) (h h
 	err = tx.QueryRow(ctx, `
 		SELECT stop_reason, stop_detail FROM runs WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, id).Scan(&h.StopReason, &h.StopDetail)
 	if err != nil {
-		return h, notFound(err, "run")
+		return h, noRun(err)
 	}
 	h.Run, err = w.run(ctx, tx, id)
 	return h, err
@@ -83,7 +83,7 @@ func (w WorkspaceDB) lockBoth(ctx context.Context, tx pgx.Tx, id corp.RunID) (ta
 	var taskID corp.TaskID
 	err = tx.QueryRow(ctx, `SELECT task_id FROM runs WHERE workspace_id = $1 AND id = $2`, w.ws, id).Scan(&taskID)
 	if err != nil {
-		return task, run, notFound(err, "run")
+		return task, run, noRun(err)
 	}
 	if task, err = w.lockTask(ctx, tx, taskID); err != nil {
 		return task, run, err

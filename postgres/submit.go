@@ -26,8 +26,8 @@ func (w WorkspaceDB) SubmitTask(ctx context.Context, actor corp.Actor, spec corp
 	}
 	id, run := corp.NewID[corp.TaskID](), corp.NewID[corp.RunID]()
 	err = w.in(ctx, func(tx pgx.Tx) error {
-		made := id
-		if made, err = w.remember(ctx, tx, idem, id); err != nil {
+		made, err := w.remember(ctx, tx, idem, id)
+		if err != nil {
 			return err
 		}
 		if replayed = made != id; !replayed {

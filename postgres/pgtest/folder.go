@@ -34,7 +34,8 @@ func folders() (dir, cache string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // PostgreSQL runs as another user when this is root
+	// PostgreSQL runs as another user when this is root.
+	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", "", err
 	}
 	// Under its name only once it is locked, else another process might sweep it away.

@@ -46,48 +46,48 @@ var shared = sync.OnceValues(func() (*Env, error) {
 })
 
 // New returns the process's shared database, starting it on first use.
-func New(t testing.TB) *Env {
-	t.Helper()
+func New(tb testing.TB) *Env {
+	tb.Helper()
 	env, err := shared()
 	if err != nil {
-		t.Fatalf("start PostgreSQL for the tests: %v", err)
+		tb.Fatalf("start PostgreSQL for the tests: %v", err)
 	}
 	return env
 }
 
 // DB returns the pools on the shared database.
-func DB(t testing.TB) *postgres.DB {
-	t.Helper()
-	return New(t).DB
+func DB(tb testing.TB) *postgres.DB {
+	tb.Helper()
+	return New(tb).DB
 }
 
 // Workspace makes a fresh workspace in the shared database, on the unlimited
 // plan, with an agent named default.
-func Workspace(t testing.TB) corp.WorkspaceID {
-	t.Helper()
-	return New(t).Workspace(t)
+func Workspace(tb testing.TB) corp.WorkspaceID {
+	tb.Helper()
+	return New(tb).Workspace(tb)
 }
 
 var databases atomic.Int64
 
 // Database returns a whole fresh database, migrated and empty, gone after the test.
-func Database(t testing.TB) *Env {
-	t.Helper()
-	return fresh(t, template, true)
+func Database(tb testing.TB) *Env {
+	tb.Helper()
+	return fresh(tb, template, true)
 }
 
 // Empty returns a whole fresh database without a schema, gone after the test. Its
 // DB is nil: there is nothing to open yet.
-func Empty(t testing.TB) *Env {
-	t.Helper()
-	return fresh(t, "template0", false)
+func Empty(tb testing.TB) *Env {
+	tb.Helper()
+	return fresh(tb, "template0", false)
 }
 
-func fresh(t testing.TB, from string, open bool) *Env {
-	t.Helper()
+func fresh(tb testing.TB, from string, open bool) *Env {
+	tb.Helper()
 	c, err := cluster()
 	if err != nil {
-		t.Fatalf("start PostgreSQL for the tests: %v", err)
+		tb.Fatalf("start PostgreSQL for the tests: %v", err)
 	}
 	conns := 10
 	if !open {
@@ -95,14 +95,14 @@ func fresh(t testing.TB, from string, open bool) *Env {
 	}
 	env, err := c.database(fmt.Sprintf("test_%d", databases.Add(1)), from, conns)
 	if err != nil {
-		t.Fatalf("make a database: %v", err)
+		tb.Fatalf("make a database: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if env.DB != nil {
 			env.DB.Close()
 		}
 		if err := c.super(`DROP DATABASE ` + env.Name + ` WITH (FORCE)`); err != nil {
-			t.Errorf("drop the test's database: %v", err)
+			tb.Errorf("drop the test's database: %v", err)
 		}
 	})
 	return env

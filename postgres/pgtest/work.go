@@ -18,27 +18,27 @@ import (
 const Model = "anthropic/claude-sonnet-4-5"
 
 // Workspace makes a fresh workspace in this database, like the function of that name.
-func (e *Env) Workspace(t testing.TB) corp.WorkspaceID {
-	t.Helper()
+func (e *Env) Workspace(tb testing.TB) corp.WorkspaceID {
+	tb.Helper()
 	var random [8]byte
 	_, _ = rand.Read(random[:])
-	ctx := t.Context()
-	ws, err := e.DB.System("test").CreateWorkspace(ctx, corp.ActorSystem, "t-"+hex.EncodeToString(random[:]), t.Name(), "unlimited")
+	ctx := tb.Context()
+	ws, err := e.DB.System("test").CreateWorkspace(ctx, corp.ActorSystem, "t-"+hex.EncodeToString(random[:]), tb.Name(), "unlimited")
 	if err != nil {
-		t.Fatalf("make a workspace: %v", err)
+		tb.Fatalf("make a workspace: %v", err)
 	}
 	if _, err := e.DB.In(ws.ID).CreateAgent(ctx, corp.ActorSystem, corp.AgentSpec{Name: "default", Model: Model}); err != nil {
-		t.Fatalf("make an agent: %v", err)
+		tb.Fatalf("make an agent: %v", err)
 	}
 	return ws.ID
 }
 
 // Exec runs a statement as superuser, past row-level security, and returns how
 // many rows it touched: to shift rows in time rather than wait.
-func (e *Env) Exec(t testing.TB, sql string, args ...any) int64 {
-	t.Helper()
+func (e *Env) Exec(tb testing.TB, sql string, args ...any) int64 {
+	tb.Helper()
 	var n int64
-	e.connect(t, func(ctx context.Context, conn *pgx.Conn) error {
+	e.connect(tb, func(ctx context.Context, conn *pgx.Conn) error {
 		tag, err := conn.Exec(ctx, sql, args...)
 		n = tag.RowsAffected()
 		return err
@@ -47,47 +47,47 @@ func (e *Env) Exec(t testing.TB, sql string, args ...any) int64 {
 }
 
 // Value returns the one value that a query answers, asked as superuser.
-func Value[T any](t testing.TB, e *Env, sql string, args ...any) (v T) {
-	t.Helper()
-	e.connect(t, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql, args...).Scan(&v) })
+func Value[T any](tb testing.TB, e *Env, sql string, args ...any) (v T) {
+	tb.Helper()
+	e.connect(tb, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql, args...).Scan(&v) })
 	return v
 }
 
-func (e *Env) connect(t testing.TB, do func(ctx context.Context, conn *pgx.Conn) error) {
-	t.Helper()
+func (e *Env) connect(tb testing.TB, do func(ctx context.Context, conn *pgx.Conn) error) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience) // also from a cleanup, when the test's own is over
 	defer cancel()
 	conn, err := pgx.Connect(ctx, e.SuperURL)
 	if err != nil {
-		t.Fatalf("connect as superuser: %v", err)
+		tb.Fatalf("connect as superuser: %v", err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	if err := do(ctx, conn); err != nil {
-		t.Fatalf("as superuser: %v", err)
+		tb.Fatalf("as superuser: %v", err)
 	}
 }
 
 // KillConnections ends every connection of the product's roles to this database,
 // and returns how many there were.
-func (e *Env) KillConnections(t testing.TB) int {
-	t.Helper()
-	return Value[int](t, e, `
+func (e *Env) KillConnections(tb testing.TB) int {
+	tb.Helper()
+	return Value[int](tb, e, `
 		SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
 		WHERE datname = current_database() AND usename IN ('corp_app', 'corp_system')`)
 }
 
 // Submit submits a task; what the spec leaves out is filled in.
-func (e *Env) Submit(t testing.TB, ws corp.WorkspaceID, spec corp.TaskSpec) corp.Task {
-	t.Helper()
+func (e *Env) Submit(tb testing.TB, ws corp.WorkspaceID, spec corp.TaskSpec) corp.Task {
+	tb.Helper()
 	if spec.Prompt == "" {
 		spec.Prompt = "Fix the bug."
 	}
 	if spec.RepositoryID == nil && spec.RepositoryURL == "" && spec.SourceID == nil {
 		spec.RepositoryURL = "https://git.example.com/acme/widgets.git"
 	}
-	task, _, err := e.DB.In(ws).SubmitTask(t.Context(), corp.ActorSystem, spec, postgres.Idempotency{})
+	task, _, err := e.DB.In(ws).SubmitTask(tb.Context(), corp.ActorSystem, spec, postgres.Idempotency{})
 	if err != nil {
-		t.Fatalf("submit a task: %v", err)
+		tb.Fatalf("submit a task: %v", err)
 	}
 	return task
 }
@@ -105,12 +105,12 @@ type Lease struct {
 
 // Claim leases a queued run without being the leader, so that tests that share a
 // database need not agree on one. What claiming itself does is tested in postgres.
-func (e *Env) Claim(t testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease {
-	t.Helper()
+func (e *Env) Claim(tb testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease {
+	tb.Helper()
 	l := Lease{Workspace: ws, RunID: run, RunnerID: corp.NewID[corp.RunnerID]()}
 	secret, key := sha256.Sum256([]byte("lease"+l.RunnerID.String())), sha256.Sum256([]byte("key"+l.RunnerID.String()))
 	l.SecretHash, l.RunKeyHash = secret[:], key[:]
-	e.connect(t, func(ctx context.Context, conn *pgx.Conn) error {
+	e.connect(tb, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `
 			WITH t AS (
 				UPDATE tasks SET state = 'running', started_at = coalesce(started_at, clock_timestamp())
@@ -125,20 +125,20 @@ func (e *Env) Claim(t testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease {
 }
 
 // Running leases a queued run and acknowledges it.
-func (e *Env) Running(t testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease {
-	t.Helper()
-	l := e.Claim(t, ws, run)
-	if err := e.DB.In(ws).AckRun(t.Context(), run, l.Epoch); err != nil {
-		t.Fatalf("acknowledge a run: %v", err)
+func (e *Env) Running(tb testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease {
+	tb.Helper()
+	l := e.Claim(tb, ws, run)
+	if err := e.DB.In(ws).AckRun(tb.Context(), run, l.Epoch); err != nil {
+		tb.Fatalf("acknowledge a run: %v", err)
 	}
 	return l
 }
 
 // Eventually asks until the answer is true, and fails the test when it is not
 // within the time.
-func Eventually(t testing.TB, within time.Duration, what string, ask func(context.Context) bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
+func Eventually(tb testing.TB, within time.Duration, what string, ask func(context.Context) bool) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), within)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -148,7 +148,7 @@ func Eventually(t testing.TB, within time.Duration, what string, ask func(contex
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within %s: %s", within, what)
+			tb.Fatalf("not within %s: %s", within, what)
 		case <-tick.C:
 		}
 	}
