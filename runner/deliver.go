@@ -75,7 +75,7 @@ func (run *run) undelivered(outcome corp.Outcome, err error) corp.Outcome {
 func (run *run) push(ctx context.Context, checkout *gitwork.Checkout) error {
 	var pause pause
 	for try := 1; ; try++ {
-		err := checkout.Deliver(ctx, gitwork.Delivery{URL: run.repositoryURL(), Credential: run.credential()})
+		err := checkout.Deliver(ctx, gitwork.Delivery{URL: run.repositoryURL(), Credential: run.credential(), Again: run.offer.Attempt > 1})
 		if err == nil || try == pushTries || corp.KindOf(err) != corp.KindUnavailable || !pause.wait(ctx) {
 			return err
 		}

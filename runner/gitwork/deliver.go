@@ -15,9 +15,9 @@ type Delivery struct {
 	URL        string
 	Credential Credential
 
-	// Previous is the commit that an earlier run of the same task delivered. Only
-	// that one may be replaced; empty means that the branch must be new.
-	Previous string
+	// Again says that the task has had runs before this one. What one of them
+	// delivered may then be replaced; without it the branch must be new.
+	Again bool
 }
 
 // Deliver pushes the branch that Collect made, and nothing else. A branch that
@@ -41,7 +41,7 @@ func (c *Checkout) Deliver(ctx context.Context, d Delivery) error {
 	if there == commit {
 		return nil
 	}
-	if there != "" && there != d.Previous {
+	if there != "" && (!d.Again || !c.deliveredBefore(ctx, r, ref, there)) {
 		return branchTaken(c.Branch())
 	}
 	_, err = c.talk(ctx, r, "push", "--quiet", "--porcelain", "--no-verify", "--force-with-lease="+ref+":"+there, "--", r.url, ref+":"+ref)
@@ -49,6 +49,30 @@ func (c *Checkout) Deliver(ctx context.Context, d Delivery) error {
 		return c.pushFailed(err)
 	}
 	return nil
+}
+
+// deliveredBefore says whether the commit on the remote's branch is an earlier
+// run's result: a commit of ours with one parent. A person's own work on
+// that branch is not, and is never replaced.
+func (c *Checkout) deliveredBefore(ctx context.Context, r remote, ref, commit string) bool {
+	const kept = "refs/corp/delivered"
+	if _, err := c.talk(ctx, r, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", r.url, "+"+ref+":"+kept); err != nil {
+		return false
+	}
+	text, err := c.trusted(ctx, nil, "cat-file", "commit", kept)
+	if err != nil {
+		return false
+	}
+	if at, err := c.trusted(ctx, nil, "rev-parse", "--verify", "--quiet", kept); err != nil || at != commit {
+		return false
+	}
+	header, _, _ := strings.Cut(text, "\n\n")
+	for line := range strings.SplitSeq(header, "\n") {
+		if who, ok := strings.CutPrefix(line, "committer "); ok {
+			return strings.Contains(who, " <"+DefaultEmail+"> ") && strings.Count(header, "\nparent ") == 1
+		}
+	}
+	return false
 }
 
 func (c *Checkout) remoteCommit(ctx context.Context, r remote, ref string) (string, error) {

@@ -49,13 +49,13 @@ func TestALaterRunReplacesOnlyWhatAnEarlierOneDelivered(t *testing.T) {
 	forge := newForge(t, false)
 	app := filepath.Join(forge.root, "app.git")
 	d := Delivery{URL: forge.url + "/app.git"}
-	first, one := changed(t, forge, "echo 1 > x")
+	first, _ := changed(t, forge, "echo 1 > x")
 	if err := first.Deliver(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	second, two := changed(t, forge, "echo 2 > x")
 	expect(t, second.Deliver(t.Context(), d), corp.ReasonDelivery, corp.KindConflict, "branch")
-	d.Previous = one.Commit
+	d.Again = true
 	if err := second.Deliver(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,6 @@ func TestALaterRunReplacesOnlyWhatAnEarlierOneDelivered(t *testing.T) {
 	}
 	theirs := sh(t, app, "c=$(git commit-tree -p "+two.Branch+" -m more "+two.Branch+"^{tree}) && git update-ref refs/heads/"+two.Branch+" $c && echo $c")
 	third, _ := changed(t, forge, "echo 3 > x")
-	d.Previous = two.Commit
 	expect(t, third.Deliver(t.Context(), d), corp.ReasonDelivery, corp.KindConflict, "branch")
 	if got := sh(t, app, "git rev-parse "+two.Branch); got != theirs {
 		t.Errorf("somebody's commit was lost: %s", got)
