@@ -138,6 +138,8 @@ func (f *flight) relay(response *http.Response, meter io.Writer) {
 	if !f.gone.Load() {
 		f.w.WriteHeader(response.StatusCode)
 	}
+	// Else the next answer on this connection would find a deadline that is over.
+	defer func() { _ = f.ctl.SetWriteDeadline(time.Time{}) }()
 	piece, _ := relays.Get().(*[32 << 10]byte)
 	defer relays.Put(piece)
 	for drained := 0; ; {

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/gateway"
@@ -426,6 +429,107 @@ func TestManyKeysAtOnceAreAllAnswered(t *testing.T) {
 	for a := range agents {
 		if calls := a.calls(5); fmt.Sprint(calls[0].RunID) != a.task.RunID.String() {
 			t.Error("a call went to another run")
+		}
+	}
+}
+
+func TestPackedAnswerIsEstimatedAndNotFree(t *testing.T) {
+	t.Parallel()
+	vendor := &recording{answer: func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip") // although identity was asked for
+		_, _ = io.WriteString(w, "\x1f\x8b\x08 packed")
+	}}
+	a := newWorld(t, vendor).run(corp.Dollar)
+	if got := a.call(message("sim/claude-sonnet-4-5", "hi", "100", false)); got.status != 200 {
+		t.Errorf("%d", got.status)
+	}
+	if c := a.only(); c.Outcome != corp.CallCut || !c.Estimated || c.Cost != c.Reserved {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestVendorWithoutAValidCertificateGetsNothing(t *testing.T) {
+	t.Parallel()
+	vendor := &recording{answer: plainAnswer}
+	tls := httptest.NewTLSServer(vendor)
+	defer tls.Close()
+	w := newWorld(t, vendor)
+	w.provider("tls", tls.URL)
+	a := w.run(corp.Dollar)
+	if got := a.call(message("tls/claude-sonnet-4-5", "hi", "100", false)); got.status != 503 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if c := a.only(); c.Outcome != corp.CallError || c.Cost != 0 || !strings.Contains(c.Detail, "certificate") || len(vendor.got) != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestQuestionsThatCostNothingStopNoRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, &recording{answer: plainAnswer}) // it has no provider named anthropic, which the agent's model needs
+	a := w.run(corp.Dollar)
+	r := a.request(t.Context(), message("none/x", "hi", "100", false))
+	r.URL.Path = "/v1/messages/count_tokens"
+	if got := a.do(r); got.status != 404 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	r = a.request(t.Context(), "")
+	r.Method, r.URL.Path, r.Body, r.ContentLength = http.MethodGet, "/v1/models", nil, 0
+	if got := a.do(r); got.status != 404 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := a.call(message("sim/claude-sonnet-4-5", "hi", "100", false)); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+func TestWhoLeavesWhileWaitingHasNotReachedTheLimit(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	vendor := &recording{answer: func(w http.ResponseWriter, r *http.Request) { <-release; plainAnswer(w, r) }}
+	w := newWorld(t, vendor)
+	a := w.run(40_000_000)
+	first := make(chan reply, 1)
+	go func() { first <- a.call(message("sim/claude-sonnet-4-5", "hi", "2400", false)) }()
+	pgtest.Eventually(t, 5*time.Second, "the first call is under way", func(context.Context) bool {
+		vendor.mu.Lock()
+		defer vendor.mu.Unlock()
+		return len(vendor.got) == 1
+	})
+	ctx, leave := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer leave()
+	if got := a.do(a.request(ctx, message("sim/claude-sonnet-4-5", "hi", "2400", false))); got.err == nil {
+		t.Errorf("%d", got.status)
+	}
+	close(release)
+	<-first
+	a.only()
+	if run, err := w.env.DB.Auth().Run(t.Context(), w.ring.Hash(a.key)); err != nil || run.StopReason != corp.ReasonNone {
+		t.Errorf("%+v, %v", run, err)
+	}
+}
+
+func TestMetricsTellWhatHappened(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	a := newWorld(t, &recording{answer: plainAnswer}, func(c *gateway.Config) { c.Registerer = registry }).run(corp.Dollar)
+	a.call(message("sim/claude-sonnet-4-5", "hi", "100", false))
+	a.only()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		got[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+	}
+	for name, want := range map[string]float64{
+		"corp_gateway_calls_total": 1, "corp_gateway_call_seconds": 1, "corp_gateway_open_calls": 0, "corp_gateway_reserved_nanodollars": 0,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %v (%v), want %v", name, v, ok, want)
 		}
 	}
 }

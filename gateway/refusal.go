@@ -55,6 +55,12 @@ func refused(err error) *refusal {
 	return r
 }
 
+// harmless returns the refusal of a question for whose sake no run needs to stop.
+func (r *refusal) harmless() *refusal {
+	r.stop, r.record = corp.ReasonNone, false
+	return r
+}
+
 // write answers in the dialect's own form. Clients of these dialects look at
 // x-should-retry before they try again.
 func (r *refusal) write(w http.ResponseWriter, d Dialect, id string) {

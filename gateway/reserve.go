@@ -48,6 +48,9 @@ func (p *purse) reserve(ctx context.Context, t *taskMoney, n need) (*reservation
 			return nil, 0, look
 		}
 		if hopeless || !p.pause(ctx, woken, deadline) {
+			if gone := ctx.Err(); gone != nil { // who left while waiting has not reached a limit
+				return nil, 0, gone
+			}
 			return nil, 0, err
 		}
 	}

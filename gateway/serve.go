@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/genericcorp/corp"
@@ -84,6 +86,9 @@ func (x *exchange) admitted(ctx context.Context, carry func(context.Context)) {
 		return
 	}
 	defer x.g.exit(run.RunID)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer x.g.endable(x.id, cancel)()
 	carry(ctx)
 }
 
@@ -102,9 +107,9 @@ func stopped(reason corp.Reason) *refusal {
 // refuse answers in the vendor's place. record is what the ledger shows of it,
 // nil when nothing is known of the call.
 func (x *exchange) refuse(ctx context.Context, r *refusal, record *postgres.CallRecord) {
-	x.g.metrics.refusals.WithLabelValues(http.StatusText(r.status)).Inc()
+	x.g.metrics.refusals.WithLabelValues(strconv.Itoa(r.status)).Inc()
 	level := slog.LevelInfo
-	if r.cause != nil {
+	if r.cause != nil && !errors.Is(r.cause, context.Canceled) { // a client that left is no failure
 		level = slog.LevelError
 	}
 	x.g.Logger.LogAttrs(ctx, level, "model call refused", slog.String("request_id", x.id.String()),
@@ -164,12 +169,12 @@ func (x *exchange) count(ctx context.Context) {
 	defer body.release()
 	request, err := x.g.dialect.Parse(body.b, x.r.Header)
 	if err != nil {
-		x.refuse(ctx, refused(err), nil)
+		x.refuse(ctx, refused(err).harmless(), nil)
 		return
 	}
 	to, model, err := x.g.directory.resolve(ctx, x.run, request.Asked().Model)
 	if err != nil {
-		x.refuse(ctx, refused(err), nil)
+		x.refuse(ctx, refused(err).harmless(), nil)
 		return
 	}
 	x.pass(ctx, to, body, request.Rewrite(body.b, model, 0))
@@ -183,7 +188,7 @@ func (x *exchange) models(ctx context.Context) {
 		to, err = x.g.directory.provider(ctx, x.run.Workspace, name)
 	}
 	if err != nil {
-		x.refuse(ctx, refused(err), nil)
+		x.refuse(ctx, refused(err).harmless(), nil)
 		return
 	}
 	x.pass(ctx, to, nil, nil)

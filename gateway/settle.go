@@ -17,7 +17,7 @@ type answer struct {
 	status    int   // as the client got it
 	sent      bool  // the vendor may have had the whole request
 	answered  bool  // its answer began
-	readable  bool  // in a form that can be counted
+	dialect   bool  // it is of the kinds that the dialect answers with
 	hungUp    bool  // the client left before the end
 	err       error // why it broke off
 	first     time.Time
@@ -30,8 +30,7 @@ type answer struct {
 func (a *answer) take(r *http.Response) {
 	a.sent, a.answered, a.status = true, true, r.StatusCode
 	kind := strings.ToLower(r.Header.Get("Content-Type"))
-	packed := r.Header.Get("Content-Encoding")
-	a.readable = (packed == "" || packed == "identity") && (strings.HasPrefix(kind, "application/json") || strings.HasPrefix(kind, "text/event-stream"))
+	a.dialect = strings.HasPrefix(kind, "application/json") || strings.HasPrefix(kind, "text/event-stream")
 	a.requestID = r.Header.Get("Request-Id")
 	if a.requestID == "" {
 		a.requestID = r.Header.Get("X-Request-Id")
@@ -125,7 +124,7 @@ func (c *call) judgeAnswer(a *answer) {
 			r.Outcome = corp.CallHungUp
 		}
 		c.bill(reading)
-	case !a.readable && a.err == nil: // a wrong address answers like that, a vendor does not
+	case !a.dialect && a.err == nil: // a wrong address answers like that, a vendor does not
 		r.Outcome = corp.CallError
 		c.note("the answer is neither JSON nor a stream of events")
 	default:
