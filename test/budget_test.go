@@ -18,13 +18,15 @@ name: spender
 when: {prompt: Spend}
 pace: {chunk: 4000}
 rules:
-  - match: {turn: 0..30}
+  - name: rule-1
+    match: {turn: 0..30}
     reply:
       text_bytes: 12000
       tool_calls:
         - {name: run, input: {command: "echo turn {{.Turn}}"}}
       usage: {output: 3000}
-  - reply: {text: enough}
+  - name: rule-2
+    reply: {text: enough}
 `
 
 // L4, M3: a task's budget is a ceiling, not a hint.

@@ -17,12 +17,14 @@ const worker = `
 name: worker
 when: {prompt: Work}
 rules:
-  - match: {tool_results: 0}
+  - name: rule-1
+    match: {tool_results: 0}
     reply:
       text_bytes: 400
       pace: {between: 100ms, chunk: 20}
       tool_calls: [{name: write, input: {path: done.txt, content: "done\n"}}]
-  - reply: {text: Done.}
+  - name: rule-2
+    reply: {text: Done.}
 `
 
 // runnerProcess is a runner that a test started and may kill.

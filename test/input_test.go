@@ -14,22 +14,29 @@ import (
 const odd = `
 name: odd
 rules:
-  - match: {prompt: Loop}
+  - name: rule-1
+    match: {prompt: Loop}
     reply: {tool_calls: [{name: run, input: {command: "echo again"}}]}
-  - match: {prompt: Shout, tool_results: 0}
+  - name: rule-2
+    match: {prompt: Shout, tool_results: 0}
     reply:
       tool_calls:
         - {name: run, input: {command: "head -c 100000000 /dev/zero | tr '\\0' x"}}
         - {name: write, input: {path: loud.txt, content: "loud\n"}}
-  - match: {prompt: Fill, tool_results: 0}
+  - name: rule-3
+    match: {prompt: Fill, tool_results: 0}
     reply: {tool_calls: [{name: run, input: {command: "head -c 100000000 /dev/zero > big; cat big | head -c 10; echo"}}]}
-  - match: {prompt: Unauthorised}
+  - name: rule-4
+    match: {prompt: Unauthorised}
     faults: [{kind: status, status: 401}]
-  - match: {prompt: Nothing}
+  - name: rule-5
+    match: {prompt: Nothing}
     reply: {text: I would rather not change anything.}
-  - match: {prompt: Quiet, tool_results: 0}
+  - name: rule-6
+    match: {prompt: Quiet, tool_results: 0}
     reply: {tool_calls: [{name: write, input: {path: quiet.txt, content: "quiet\n"}}]}
-  - reply: {text: Done.}
+  - name: rule-7
+    reply: {text: Done.}
 `
 
 // S1: each mistake ends in a clear state, with a sentence and the next step.

@@ -45,25 +45,29 @@ const threeFiles = `
 name: three-files
 when: {prompt: Say who you are in three files}
 rules:
-  - match: {tool_results: 0}
+  - name: rule-1
+    match: {tool_results: 0}
     reply:
       text: I look first.
       tool_calls:
         - {name: search, input: {pattern: "^package zstd"}}
         - {name: read, input: {path: zstd/decodeheader.go, limit: 40}}
         - {name: read, input: {path: flate/token.go, limit: 40}}
-  - match: {tool_results: 3, tool_error: false}
+  - name: rule-2
+    match: {tool_results: 3, tool_error: false}
     reply:
       text: Now the three edits.
       tool_calls:
         - {name: edit, input: {path: zstd/decodeheader.go, old: "package zstd\n", new: "package zstd\n\n// headerReviewed says that a person has read this file.\nconst headerReviewed = true\n\nvar _ = headerReviewed\n"}}
         - {name: edit, input: {path: flate/token.go, old: "package flate\n", new: "package flate\n\n// tokenReviewed says that a person has read this file.\nconst tokenReviewed = true\n\nvar _ = tokenReviewed\n"}}
         - {name: write, input: {path: REVIEWED.md, content: "zstd/decodeheader.go and flate/token.go were read.\n"}}
-  - match: {tool_results: 6, tool_error: false}
+  - name: rule-3
+    match: {tool_results: 6, tool_error: false}
     reply:
       tool_calls:
-        - {name: run, input: {command: go vet ./huff0 ./fse && go build ./..., timeout_seconds: 240}}
-  - match: {tool_results: 7, tool_error: false}
+        - {name: run, input: {command: go build ./zstd ./flate, timeout_seconds: 240}}
+  - name: rule-4
+    match: {tool_results: 7, tool_error: false}
     reply: {text: All three are done.}
 `
 
@@ -80,7 +84,7 @@ func TestRunOnALargeForeignRepositoryLeavesTheUsersTreeAlone(t *testing.T) {
 	git(t, repo, "add", "draft.txt")
 	before := fingerprint(t, repo)
 
-	o, r := s.run("--repo", repo, "--check", "go test ./huff0 ./fse ./snappy", "--timeout", "5m", "--budget", "2", "Say who you are in three files.")
+	o, r := s.run("--repo", repo, "--check", "go test ./fse", "--timeout", "5m", "--budget", "2", "Say who you are in three files.")
 	if r.code != 0 || o.State != corp.TaskSucceeded || o.Check == nil || !o.Check.Passed || !o.Simulated {
 		t.Fatalf("exit %d, %+v\n%s\n%s", r.code, o, r.err, s.must("logs", o.TaskID.String()))
 	}

@@ -17,12 +17,14 @@ const prober = `
 name: prober
 when: {prompt: {regex: 'Probe: (?P<command>[^\n]+)'}}
 rules:
-  - match: {tool_results: 0}
+  - name: rule-1
+    match: {tool_results: 0}
     reply:
       tool_calls:
         - {name: run, input: {command: '{{.Capture "command"}}'}}
         - {name: write, input: {path: probed.txt, content: "x\n"}}
-  - reply: {text: Probed.}
+  - name: rule-2
+    reply: {text: Probed.}
 `
 
 // probe has an agent run a command, and returns what the vendor saw of it.

@@ -115,6 +115,9 @@ func chooseSandbox(ctx context.Context, asked, self string, log *slog.Logger) (s
 		return level, nil
 	}
 	if level, err = sandbox.Detect(ctx, self); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
 		if e, ok := errors.AsType[*corp.Error](err); ok {
 			named := *e
 			named.Field = "sandbox"

@@ -59,13 +59,27 @@ func (t *transcript) entry(e corp.Entry) {
 	switch e.Kind {
 	case corp.EntryMessage, corp.EntryThought:
 		t.text(e.Kind, text)
-	case corp.EntryAction:
-		t.line(styleBold, "● ", firstLine(text))
+	case corp.EntryAction, corp.EntryDiff:
+		t.action(text)
 	case corp.EntryNote:
 		t.line(styleDim, "· ", text)
 	case corp.EntryRaw:
 	default:
 		t.line("", "  ", text)
+	}
+}
+
+// action shows that a tool was called, and how it ended only when it failed:
+// what it printed is in the transcript for those who ask.
+func (t *transcript) action(text string) {
+	title, rest, _ := strings.Cut(text, "\n")
+	title = strings.TrimSuffix(strings.TrimSuffix(title, " [in_progress]"), " [pending]")
+	if title != "" && !strings.HasPrefix(title, "[") {
+		t.line(styleBold, "● ", title)
+		title, rest, _ = strings.Cut(rest, "\n")
+	}
+	if title == "[failed]" {
+		t.line("", "  ✗ ", lastLines(rest, 8))
 	}
 }
 
@@ -108,9 +122,4 @@ func (t *transcript) style(style, text string) string {
 		return text
 	}
 	return style + text + styleReset
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }
