@@ -56,6 +56,7 @@ type API struct {
 	metrics  *metrics
 	ready    *readiness
 	ping     time.Duration // between two signs of life of a stream
+	stall    time.Duration // how long a stream's reader may take nothing
 	handler  http.Handler
 	document *huma.OpenAPI
 	// The document as it is served.
@@ -71,11 +72,11 @@ func New(c Config) (*API, error) {
 	if c.DB == nil || c.Hub == nil || c.Dispatcher == nil || c.Blobs == nil || c.Ring == nil || c.Logger == nil || c.GatewayURL == nil {
 		return nil, errors.New("build the api: a part is missing in its configuration")
 	}
-	a := &API{Config: c, touches: newTouches(), runners: newRunnerBook(), streams: newStreamCount(), ping: pingEvery}
+	a := &API{Config: c, touches: newTouches(), runners: newRunnerBook(), streams: newStreamCount(), ping: pingEvery, stall: frameStall}
 	a.auth = newAuthenticator(a.lookUpKey)
 	a.ready = newReadiness(a.checkParts)
 	var err error
-	if a.metrics, err = newMetrics(c.Registerer, a.counts); err != nil {
+	if a.metrics, err = newMetrics(c.Registerer, a.counts, a.streams.total); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()

@@ -298,7 +298,7 @@ func (f *frames) flush() error {
 	if f.err != nil || len(f.buf) == 0 {
 		return f.err
 	}
-	if f.err = f.control.SetWriteDeadline(time.Now().Add(frameStall)); f.err == nil {
+	if f.err = f.control.SetWriteDeadline(time.Now().Add(f.stall)); f.err == nil {
 		if _, f.err = f.w.Write(f.buf); f.err == nil {
 			f.err = f.control.Flush()
 		}

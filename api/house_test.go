@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -29,11 +30,13 @@ import (
 // the leader, the feed and the API behind a listener. The tests of a process
 // share it, because one database has one leader; each takes an office in it.
 type house struct {
-	env  *pgtest.Env
-	ring *seal.Ring
-	api  *API
-	url  string
-	log  *journal
+	env    *pgtest.Env
+	ring   *seal.Ring
+	api    *API
+	server *httptest.Server
+	url    string
+	log    *journal
+	parts  sync.WaitGroup
 
 	operator, pool string // keys
 	finished       sync.Map
@@ -55,7 +58,14 @@ func TestMain(m *testing.M) {
 
 func shared(t testing.TB) *house {
 	t.Helper()
-	openHouse.Do(func() { theHouse = build(t) })
+	openHouse.Do(func() {
+		var err error
+		if blobDir, err = os.MkdirTemp("", "corp-api-test-"); err != nil {
+			t.Fatal(err)
+		}
+		// It lives as long as the process, like the database.
+		theHouse = build(context.Background(), t, pgtest.New(t), blobDir)
+	})
 	if theHouse == nil {
 		t.Fatal("the house could not be built; see the first test that needed it")
 	}
@@ -68,18 +78,29 @@ func testTimes() dispatch.Times {
 	return times
 }
 
-func build(t testing.TB) *house {
+// ownHouse is a house on a database of its own, for what others would feel.
+func ownHouse(t *testing.T, adjust ...func(*API)) *house {
 	t.Helper()
-	h := &house{env: pgtest.New(t), log: &journal{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	h := build(ctx, t, pgtest.Database(t), t.TempDir(), adjust...)
+	t.Cleanup(func() {
+		h.server.CloseClientConnections()
+		h.server.Close()
+		cancel()
+		h.parts.Wait()
+	})
+	return h
+}
+
+func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
+	t.Helper()
+	h := &house{env: env, log: &journal{}}
 	logger := slog.New(slog.NewJSONHandler(h.log, nil))
 	var err error
 	if h.ring, err = seal.New(bytes.Repeat([]byte{7}, seal.SecretSize)); err != nil {
 		t.Fatal(err)
 	}
-	if blobDir, err = os.MkdirTemp("", "corp-api-test-"); err != nil {
-		t.Fatal(err)
-	}
-	blobs, err := blob.Open(blobDir)
+	blobs, err := blob.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,10 +115,13 @@ func build(t testing.TB) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// They live as long as the process, like the database.
-	go func() { _ = hub.Run(context.Background()) }()
-	go func() { _ = leader.Run(context.Background()) }()
-	h.url = httptest.NewServer(h.api.Handler()).URL
+	for _, a := range adjust {
+		a(h.api)
+	}
+	h.parts.Go(func() { _ = hub.Run(ctx) })
+	h.parts.Go(func() { _ = leader.Run(ctx) })
+	h.server = httptest.NewServer(h.api.Handler())
+	h.url = h.server.URL
 	h.operator = h.installationKey(t, corp.RoleOperator, corp.KeyPrefixOp)
 	h.pool = h.installationKey(t, corp.RoleRunner, corp.KeyPrefixRunner)
 	pgtest.Eventually(t, 20*time.Second, "a leader", func(context.Context) bool { return leader.Leading() })
@@ -290,3 +314,16 @@ func (o *office) done(t testing.TB) corp.Run {
 		State: corp.RunSucceeded, Reason: corp.ReasonCompleted, Branch: "corp/x", PatchID: &patch.ID, ResultID: &result.ID,
 	}}))
 }
+
+// newLocalServer serves a handler for the time of the test.
+func newLocalServer(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server.URL
+}
+
+func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }

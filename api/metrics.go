@@ -21,7 +21,7 @@ type metrics struct {
 }
 
 // newMetrics registers the API's metrics; a nil registerer takes none.
-func newMetrics(to prometheus.Registerer, counts func(context.Context) (postgres.Counts, error)) (*metrics, error) {
+func newMetrics(to prometheus.Registerer, counts func(context.Context) (postgres.Counts, error), streams func() int) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "corp_http_requests_total", Help: "Answered requests."}, []string{"route", "status"}),
 		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "corp_http_request_seconds", Help: "Time until a request was answered; streams and polls are long.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"route"}),
@@ -29,7 +29,8 @@ func newMetrics(to prometheus.Registerer, counts func(context.Context) (postgres
 	if to == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, &population{counts: counts}} {
+	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "corp_streams", Help: "Open streams of server-sent events."}, func() float64 { return float64(streams()) })
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, open, &population{counts: counts}} {
 		if err := to.Register(c); err != nil {
 			return nil, err
 		}

@@ -59,7 +59,7 @@ func (a *API) stream(ctx context.Context, who corp.Identity, in *streamInput) (*
 		defer a.streams.leave(who.Workspace)
 		defer cancel()
 		r, w := humago.Unwrap(hctx)
-		f.out = newFrames(w)
+		f.out = newFrames(w, a.stall)
 		defer f.out.close()
 		f.run(r.Context(), exchangeOf(r.Context()))
 	}}, nil
@@ -133,12 +133,13 @@ func (s *streamCount) total() (n int) {
 type frames struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	stall   time.Duration
 	buf     []byte
 	err     error
 }
 
-func newFrames(w http.ResponseWriter) *frames {
-	return &frames{w: w, control: http.NewResponseController(w)}
+func newFrames(w http.ResponseWriter, stall time.Duration) *frames {
+	return &frames{w: w, control: http.NewResponseController(w), stall: stall}
 }
 
 // open sends the head, so that the reader knows that it is connected.

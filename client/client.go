@@ -43,12 +43,13 @@ type Client struct {
 	http      *http.Client
 	patience  time.Duration
 	userAgent string
+	silence   time.Duration // how long a stream may say nothing
 }
 
 // New makes a client of the server at baseURL ("http://127.0.0.1:7070") that
 // signs in with key. A wrong URL is reported by the first request.
 func New(baseURL, key string, opts Options) *Client {
-	c := &Client{root: strings.TrimRight(baseURL, "/"), key: key, http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent}
+	c := &Client{root: strings.TrimRight(baseURL, "/"), key: key, http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent, silence: streamSilence}
 	if c.http == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.MaxIdleConnsPerHost = 16

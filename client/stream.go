@@ -83,13 +83,13 @@ func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, 
 		return false, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	silence := time.AfterFunc(streamSilence, func() { cancel(errSilent) })
+	silence := time.AfterFunc(c.silence, func() { cancel(errSilent) })
 	defer silence.Stop()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(make([]byte, 0, 64<<10), maxFrame)
 	var f frame
 	for lines.Scan() {
-		silence.Reset(streamSilence)
+		silence.Reset(c.silence)
 		if !f.add(lines.Bytes()) {
 			continue
 		}

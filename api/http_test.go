@@ -1,0 +1,175 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/postgres/pgtest"
+)
+
+var noFilter client.TaskQuery
+
+func TestWhatIsNoRouteIsAProblemToo(t *testing.T) {
+	t.Parallel()
+	o := shared(t).office(t)
+	for _, c := range []struct {
+		route  string
+		status int
+		code   string
+		allow  string
+	}{
+		{"GET /", 404, "no_such_route", ""}, {"GET /v1/nothing", 404, "no_such_route", ""}, {"POST /v1/", 404, "no_such_route", ""},
+		{"DELETE /v1/tasks", 405, "method", "GET, POST"}, {"TRACE /v1/tasks", 405, "method", "GET, POST"}, {"OPTIONS /v1/tasks", 405, "method", "GET, POST"},
+		{"PUT /v1/workspace", 405, "method", "GET, PATCH"}, {"GET /docs", 404, "no_such_route", ""}, {"GET /schemas/Task.json", 404, "no_such_route", ""},
+		{"GET /debug/pprof/", 404, "no_such_route", ""}, {"GET /v1/tasks/../workspaces", 307, "", ""},
+	} {
+		method, target, _ := strings.Cut(c.route, " ")
+		got := o.do(t, o.keys[corp.RoleOwner], method, target, nil, "")
+		if got.status != c.status || got.header.Get("Allow") != c.allow {
+			t.Errorf("%s: %d, Allow %q: %s", c.route, got.status, got.header.Get("Allow"), got.body)
+			continue
+		}
+		if c.code != "" {
+			if p := got.problem(t); p.Code != c.code || got.header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s: %+v", c.route, p)
+			}
+		}
+	}
+}
+
+func TestAKeyInAnAddressIsRefused(t *testing.T) {
+	t.Parallel()
+	o := shared(t).office(t)
+	for _, name := range []string{"key", "access_token", "cursor", "x"} {
+		got := o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?"+name+"="+o.keys[corp.RoleViewer], nil, "")
+		if got.status != 401 || got.problem(t).Code != "key_in_url" {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+}
+
+func TestAnswersAreNeitherCachedNorSniffed(t *testing.T) {
+	t.Parallel()
+	o := shared(t).office(t)
+	blob := o.source(t)
+	for _, target := range []string{"/v1/tasks", "/v1/nothing", "/health", "/openapi.json", "/v1/blobs/" + blob.String()} {
+		h := o.do(t, o.keys[corp.RoleOwner], "GET", target, nil, "").header
+		if h.Get("Cache-Control") != "private, no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Request-Id") == "" {
+			t.Errorf("%s: %v", target, h)
+		}
+	}
+	h := o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/blobs/"+blob.String(), nil, "").header
+	if !strings.HasPrefix(h.Get("Content-Disposition"), "attachment") || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox") || h.Get("Content-Length") != "8" {
+		t.Errorf("stored bytes are sent as %v", h)
+	}
+}
+
+func TestHealthReadyAndMetrics(t *testing.T) {
+	t.Parallel()
+	h := shared(t)
+	o := h.office(t)
+	if got := h.do(t, "", "GET", "/health", nil, ""); got.status != 200 || !strings.Contains(got.body, `"ok":true`) {
+		t.Errorf("health: %d %s", got.status, got.body)
+	}
+	ready := must[client.Readiness](t)(h.with("").Ready(t.Context()))
+	if !ready.Ready || len(ready.Parts) != 3 {
+		t.Errorf("ready: %+v", ready)
+	}
+	o.submit(t)
+	got := h.do(t, "", "GET", "/metrics", nil, "") // from this machine
+	for _, name := range []string{"corp_http_requests_total{", "corp_http_request_seconds_bucket{", `corp_runs{state="queued"}`, "corp_runners_online", "corp_streams"} {
+		if !strings.Contains(got.body, name) {
+			t.Errorf("no %s in the metrics", name)
+		}
+	}
+	if strings.Contains(got.body, "/v1/tasks/task_") {
+		t.Error("a path with an id is a label")
+	}
+	proxied := map[string]string{"X-Forwarded-For": "203.0.113.9"}
+	for key, status := range map[string]int{"": 401, o.keys[corp.RoleOwner]: 403, h.pool: 403, h.operator: 200} {
+		if got := h.do(t, key, "GET", "/metrics", proxied, ""); got.status != status {
+			t.Errorf("metrics through a proxy with %.8s: %d, want %d", key, got.status, status)
+		}
+	}
+	for _, target := range []string{"/openapi.json", "/openapi.yaml"} {
+		if got := h.do(t, "", "GET", target, nil, ""); got.status != 200 || !strings.Contains(got.body, "3.1.0") {
+			t.Errorf("%s: %d", target, got.status)
+		}
+	}
+}
+
+// What is logged says who did what and how long it took, and never a secret.
+func TestTheLogTellsWhoDidWhatAndNoSecret(t *testing.T) {
+	t.Parallel()
+	o := shared(t).office(t)
+	const name = "find-me-in-the-log-1"
+	o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?limit=1", map[string]string{"X-Request-ID": name}, "")
+	offer := o.running(t)
+	o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?x="+o.keys[corp.RoleOwner], nil, "")
+	pgtest.Eventually(t, 10*time.Second, "the line", func(context.Context) bool { return strings.Contains(o.log.text(), name) })
+	text := o.log.text()
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, name) {
+			continue
+		}
+		var l map[string]any
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l["msg"] != "request" || l["route"] != "GET /v1/tasks" || l["method"] != "GET" || l["status"] != 200.0 || l["workspace_id"] != o.ws.String() || !strings.HasPrefix(fmt.Sprint(l["actor"]), "key_") || l["ms"] == nil {
+			t.Errorf("%s", line)
+		}
+	}
+	for _, secret := range []string{o.keys[corp.RoleOwner], o.keys[corp.RoleRunner], o.operator, o.pool, offer.Secret, offer.RunKey} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the log holds %.12s…", secret)
+		}
+	}
+}
+
+func TestAFileAnnouncedTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
+	t.Parallel()
+	o := shared(t).office(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(o.url, "http://")) //nolint:noctx // a bare connection is what is tested
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := fmt.Fprintf(conn, "POST /v1/blobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", o.keys[corp.RoleMember], int64(3<<30)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	if resp.StatusCode != 422 || !strings.Contains(string(b), "too_large") {
+		t.Errorf("a body of 3 GiB is announced: %d %s", resp.StatusCode, b)
+	}
+}
+
+// When the database drops its connections, whoever repeats a request that may be
+// repeated never notices.
+func TestDroppedConnectionsOfTheDatabaseAreSurvived(t *testing.T) {
+	t.Parallel()
+	o := ownHouse(t).office(t)
+	task := o.submit(t)
+	for range 5 {
+		o.env.KillConnections(t)
+		// The client repeats what is safe to repeat.
+		if got := must[corp.Task](t)(o.owner().Task(t.Context(), task.ID)); got.ID != task.ID {
+			t.Error("another task")
+		}
+	}
+}
