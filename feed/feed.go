@@ -36,8 +36,8 @@ func New(db *postgres.DB, logger *slog.Logger) *Hub {
 	return &Hub{db: db, logger: logger, poll: slowPoll, readers: map[corp.WorkspaceID]map[chan struct{}]struct{}{}}
 }
 
-// Run listens to the database until ctx ends, and returns ctx's error or the
-// one that made listening impossible.
+// Run listens to the database until ctx ends. It returns nil or ctx's error then,
+// and otherwise what made listening impossible.
 func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -29,7 +29,7 @@ func TestACommitWakesItsReaderThroughTheDatabase(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := hub.Run(ctx); !errors.Is(err, context.Canceled) {
+		if err := hub.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("the hub ended with %v", err)
 		}
 	})
