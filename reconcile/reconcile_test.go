@@ -277,5 +277,7 @@ func TestAfterAStartTheRunnersGetATTLToMakeThemselvesHeard(t *testing.T) {
 		t.Errorf("the run is %s right after the start", run.State)
 	}
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -236,9 +236,17 @@ func (d *desk) submit(script string, edit ...func(*corp.TaskSpec)) corp.Task {
 	return task
 }
 
-func check(command string) func(*corp.TaskSpec) { return func(s *corp.TaskSpec) { s.Check = command } }
-func attempts(n int) func(*corp.TaskSpec)       { return func(s *corp.TaskSpec) { s.MaxAttempts = n } }
-func timeout(s int) func(*corp.TaskSpec)        { return func(t *corp.TaskSpec) { t.TimeoutSeconds = s } }
+func check(command string) func(*corp.TaskSpec) {
+	return func(s *corp.TaskSpec) { s.Check = command }
+}
+
+func attempts(n int) func(*corp.TaskSpec) {
+	return func(s *corp.TaskSpec) { s.MaxAttempts = n }
+}
+
+func timeout(s int) func(*corp.TaskSpec) {
+	return func(t *corp.TaskSpec) { t.TimeoutSeconds = s }
+}
 
 // final waits for the task to end and returns it with its last run.
 func (d *desk) final(task corp.Task) (corp.Task, corp.Run) {
