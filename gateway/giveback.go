@@ -16,12 +16,16 @@ func (p *purse) giveBack(ctx context.Context, ws corp.WorkspaceID, a *account) b
 	closing := a.reserved == 0 && a.pending == 0 && (amount > 0 || a.doubt)
 	a.free -= amount
 	a.shed = false
+	lost := allowance.IsZero() && a.doubt
 	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTime)
+	defer cancel()
+	if lost {
+		p.adopt(ctx, ws, a)
+	}
 	if allowance.IsZero() || (amount == 0 && !closing) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTime)
-	defer cancel()
 	var err error
 	if closing { // nothing is open on it, so all that is not in the ledger goes back
 		err = p.db.In(ws).CloseAllowance(ctx, allowance, nil)
@@ -38,10 +42,27 @@ func (p *purse) giveBack(ctx context.Context, ws corp.WorkspaceID, a *account) b
 	return err == nil
 }
 
+// adopt finds the allowance of a grant whose answer was lost, so that the next
+// sweep can close it.
+func (p *purse) adopt(ctx context.Context, ws corp.WorkspaceID, a *account) {
+	open, err := p.db.In(ws).OpenAllowances(ctx, p.server)
+	if err != nil {
+		return // the doubt stays, and so does the next sweep's attempt
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a.doubt = false
+	for _, o := range open {
+		if o.BudgetID == a.budget && a.allowance.IsZero() {
+			a.allowance, a.doubt = o.ID, true
+		}
+	}
+}
+
 // sweep gives back what nobody has used for a while and forgets tasks that are
-// through. With all set it gives back everything that is free.
-func (p *purse) sweep(ctx context.Context, all bool) {
-	for _, j := range p.due(all) {
+// through.
+func (p *purse) sweep(ctx context.Context) {
+	for _, j := range p.due() {
 		if err := j.space.enter(ctx); err != nil {
 			return
 		}
@@ -55,20 +76,21 @@ type idle struct {
 	account *account
 }
 
-func (p *purse) due(all bool) (found []idle) {
+func (p *purse) due() (found []idle) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	old := func(a *account) bool { return all || a.shed || now.Sub(a.used) > p.times.Idle }
+	old := func(a *account) bool { return a.shed || now.Sub(a.used) > p.times.Idle }
 	want := func(a *account) bool {
-		return !a.allowance.IsZero() && (a.free > 0 || a.doubt && a.reserved == 0 && a.pending == 0) && old(a)
+		idle := a.reserved == 0 && a.pending == 0
+		return (a.free > 0 && !a.allowance.IsZero() || a.doubt && idle) && old(a)
 	}
 	for id, t := range p.tasks {
 		a := t.account
 		if want(a) {
 			found = append(found, idle{t.space, a})
 		}
-		if t.users == 0 && a.reserved == 0 && a.pending == 0 && a.allowance.IsZero() && now.Sub(t.checked) > p.times.Idle {
+		if t.users == 0 && a.reserved == 0 && a.pending == 0 && a.allowance.IsZero() && !a.doubt && now.Sub(t.checked) > p.times.Idle {
 			delete(p.tasks, id)
 		}
 	}

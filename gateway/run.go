@@ -57,9 +57,24 @@ func (g *Gateway) close(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("calls are left in the journal for the next start: %w", err)
 	} else {
-		g.purse.sweep(ctx, true)
+		err = g.giveAllBack(ctx)
 	}
 	return errors.Join(err, g.journal.Load().close(), g.lock.close())
+}
+
+// giveAllBack closes every allowance of this server. All calls have ended and are
+// in the database, so what is not accounted for was not spent.
+func (g *Gateway) giveAllBack(ctx context.Context) error {
+	open, err := g.DB.System("gateway stop").OpenAllowances(ctx, g.Server)
+	if err != nil {
+		return fmt.Errorf("find this server's allowances: %w", err)
+	}
+	for _, a := range open {
+		if err := g.DB.In(a.Workspace).CloseAllowance(ctx, a.AllowanceID, nil); err != nil {
+			return fmt.Errorf("give an allowance back: %w", err)
+		}
+	}
+	return nil
 }
 
 // look gives back idle allowances and reads the prices again, now and then.
@@ -70,9 +85,9 @@ func (g *Gateway) look(ctx context.Context) {
 	for {
 		select {
 		case <-sweep.C:
-			g.purse.sweep(ctx, false)
+			g.purse.sweep(ctx)
 		case <-g.wakeSweep:
-			g.purse.sweep(ctx, false)
+			g.purse.sweep(ctx)
 		case <-prices.C:
 			if err := g.readPrices(ctx); err != nil && ctx.Err() == nil {
 				g.Logger.WarnContext(ctx, "prices not read", "error", err)

@@ -226,10 +226,15 @@ func (a *agent) only() corp.Call {
 // budgets returns the task's and the workspace's budget.
 func (a *agent) budgets() (task, workspace corp.Budget) {
 	a.t.Helper()
-	list, err := a.env.DB.In(a.ws).Budgets(a.t.Context(), a.task.ID)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	var list []corp.Budget
+	pgtest.Eventually(a.t, 10*time.Second, "the database answers", func(ctx context.Context) bool {
+		var err error
+		list, err = a.env.DB.In(a.ws).Budgets(ctx, a.task.ID)
+		if err != nil && corp.KindOf(err) != corp.KindUnavailable { // a test may have killed its connections
+			a.t.Error(err)
+		}
+		return err == nil
+	})
 	for _, b := range list {
 		if b.TaskID.IsZero() {
 			workspace = b
