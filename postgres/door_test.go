@@ -326,7 +326,8 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 	task := env.Submit(t, ws, corp.TaskSpec{})
 	env.Running(t, ws, task.RunID)
 	env.Exec(t, `ALTER DATABASE `+env.Name+` SET deadlock_timeout = '4s'`)
-	env.KillConnections(t)
+	db := must(postgres.Open(t.Context(), postgres.Config{AppURL: env.AppURL, SystemURL: env.SystemURL}))(t)
+	t.Cleanup(db.Close)
 	other := connect(t, env.SuperURL)
 	_, err := other.Exec(t.Context(), `SET deadlock_timeout = '1min'`) // the other side is never the one that is given up
 	ok(t, err)
@@ -337,7 +338,7 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 	ok(t, err)
 	done := make(chan error, 1)
 	go func() {
-		_, err := env.DB.In(ws).CancelTask(t.Context(), actor, task.ID)
+		_, err := db.In(ws).CancelTask(t.Context(), actor, task.ID)
 		done <- err
 	}()
 	pgtest.Eventually(t, 30*time.Second, "the cancel waits for the run", func(context.Context) bool {

@@ -43,6 +43,7 @@ func TestEventsHaveNoGapsUnderManyWriters(t *testing.T) {
 	go func() {
 		defer close(read)
 		for last := int64(0); ; {
+			over := ctx.Err() != nil
 			events, err := db.Events(context.WithoutCancel(ctx), last, 7)
 			if err != nil {
 				t.Error(err)
@@ -52,7 +53,7 @@ func TestEventsHaveNoGapsUnderManyWriters(t *testing.T) {
 				seen = append(seen, e.Seq)
 				last = e.Seq
 			}
-			if len(events) == 0 && ctx.Err() != nil {
+			if len(events) == 0 && over {
 				return
 			}
 		}
