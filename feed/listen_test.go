@@ -26,6 +26,11 @@ func TestACommitWakesItsReaderThroughTheDatabase(t *testing.T) {
 		default:
 		}
 	})
+	ws, other := env.Workspace(t), env.Workspace(t)
+	wake, done := hub.Subscribe(ws)
+	defer done()
+	quiet, doneQuiet := hub.Subscribe(other)
+	defer doneQuiet()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -35,11 +40,6 @@ func TestACommitWakesItsReaderThroughTheDatabase(t *testing.T) {
 	})
 	defer running.Wait()
 	defer cancel()
-	ws, other := env.Workspace(t), env.Workspace(t)
-	wake, done := hub.Subscribe(ws)
-	defer done()
-	quiet, doneQuiet := hub.Subscribe(other)
-	defer doneQuiet()
 	wait := func(what string, c <-chan struct{}) {
 		t.Helper()
 		select {
