@@ -22,8 +22,8 @@ const (
 
 // deliver brings the result to where it belongs and puts it on record: a branch
 // on the remote, or a bundle for whoever submitted the task, and always a patch.
-// Only a success is pushed; what a failed run made, and what cannot be pushed,
-// is kept as a bundle, so that a person can look at it.
+// What an agent did not finish, and what cannot be pushed, is kept as a bundle,
+// so that a person can look at it.
 func (run *run) deliver(ctx context.Context, checkout *gitwork.Checkout, result gitwork.Result, outcome corp.Outcome) corp.Outcome {
 	outcome.Branch, outcome.Commit, outcome.Diffstat = result.Branch, result.Commit, diffstat(result.Diffstat)
 	patch, err := run.upload(ctx, corp.BlobPatch, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(result.Patch)), nil })
@@ -32,7 +32,8 @@ func (run *run) deliver(ctx context.Context, checkout *gitwork.Checkout, result 
 	}
 	outcome.PatchID = &patch.ID
 	var refused error
-	if run.offer.Spec.SourceID == nil && outcome.State == corp.RunSucceeded {
+	finished := outcome.State == corp.RunSucceeded || outcome.Reason == corp.ReasonCheckFailed
+	if run.offer.Spec.SourceID == nil && finished {
 		refused = run.push(ctx, checkout)
 		outcome.Pushed = refused == nil
 	}
@@ -73,9 +74,10 @@ func (run *run) undelivered(outcome corp.Outcome, err error) corp.Outcome {
 
 // push delivers the branch; a remote that is away for a moment is asked again.
 func (run *run) push(ctx context.Context, checkout *gitwork.Checkout) error {
+	delivery := gitwork.Delivery{URL: run.repositoryURL(), Credential: run.credential(), Again: run.offer.Attempt > 1 || run.offer.Epoch > 1}
 	var pause pause
 	for try := 1; ; try++ {
-		err := checkout.Deliver(ctx, gitwork.Delivery{URL: run.repositoryURL(), Credential: run.credential(), Again: run.offer.Attempt > 1})
+		err := checkout.Deliver(ctx, delivery)
 		if err == nil || try == pushTries || corp.KindOf(err) != corp.KindUnavailable || !pause.wait(ctx) {
 			return err
 		}

@@ -51,7 +51,7 @@ func newForge(t *testing.T) forge {
 // repository stores the forge with a credential.
 func (d *desk) repository(f forge, password string) func(*corp.TaskSpec) {
 	d.t.Helper()
-	ask := client.RepositoryRequest{RepositorySpec: corp.RepositorySpec{Name: "forge-" + password, URL: f.url}}
+	ask := client.RepositoryRequest{RepositorySpec: corp.RepositorySpec{Name: "forge-" + password + "-" + filepath.Base(filepath.Dir(f.dir)), URL: f.url}}
 	ask.Credential = &corp.GitCredential{Username: "u", Password: password}
 	made, err := d.client.CreateRepository(d.t.Context(), ask)
 	if err != nil {
@@ -110,11 +110,11 @@ func TestWhatCannotBePushedIsKeptAsABundle(t *testing.T) {
 			t.Errorf("the run is %s, %s (%s), kept %v", run.State, run.Reason, run.Detail, run.ResultID)
 		}
 	})
-	t.Run("what failed its check is never pushed", func(t *testing.T) {
+	t.Run("what the agent did not finish is not pushed", func(t *testing.T) {
 		t.Parallel()
 		d := *d
 		d.t = t
-		_, run := d.final(d.submit("write new.txt x", d.repository(f, "secret"), check("false")))
+		_, run := d.final(d.submit("write new.txt x\nreason step_limit It went in circles.", d.repository(f, "secret")))
 		if run.State != corp.RunFailed || run.Pushed || run.ResultID == nil {
 			t.Errorf("the run is %s, pushed %v, kept %v", run.State, run.Pushed, run.ResultID)
 		}
@@ -122,6 +122,33 @@ func TestWhatCannotBePushedIsKeptAsABundle(t *testing.T) {
 			t.Errorf("the remote has %s", refs)
 		}
 	})
+}
+
+func TestWhatFailedItsCheckIsPushedToLookAtAndReplacedByTheNextTry(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.start(d.settings())
+	f := newForge(t)
+	mark := filepath.Join(t.TempDir(), "mark")
+	task, run := d.final(d.submit("pid\nwrite new.txt x", d.repository(f, "secret"), check("test -e "+mark)))
+	if run.State != corp.RunFailed || run.Reason != corp.ReasonCheckFailed || !run.Pushed {
+		t.Fatalf("the run is %s, %s, pushed %v: %s", run.State, run.Reason, run.Pushed, run.Detail)
+	}
+	if got := git(t, f.dir, "rev-parse", "refs/heads/"+run.Branch); got != run.Commit {
+		t.Errorf("the remote has %s, the run says %s", got, run.Commit)
+	}
+	write(t, mark)
+	again, err := d.client.RetryTask(t.Context(), task.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, second := d.final(again)
+	if after.State != corp.TaskSucceeded || !second.Pushed || second.Attempt != 2 {
+		t.Fatalf("the second try is %s, pushed %v, attempt %d: %s", after.State, second.Pushed, second.Attempt, after.Detail)
+	}
+	if got := git(t, f.dir, "rev-parse", "refs/heads/"+second.Branch); got != second.Commit || got == run.Commit {
+		t.Errorf("the remote has %s, the runs said %s and %s", got, run.Commit, second.Commit)
+	}
 }
 
 func TestABaseThatIsNotThereSaysSo(t *testing.T) {
