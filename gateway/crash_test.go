@@ -115,16 +115,17 @@ func (w *world) startChild(server corp.ServerID, journal string) (url string, ki
 func TestKilledGatewayLosesNoMoney(t *testing.T) {
 	t.Parallel()
 	for round := range 3 {
-		vendor := &greedy{slow: 40 * time.Millisecond}
+		const clients = 20
+		vendor := &greedy{slow: 10 * time.Millisecond, hold: make(chan struct{}), after: 30 + 10*round}
 		w := newWorld(t, vendor)
-		limit := corp.Nanodollars(2_000_000_003)
+		limit := corp.Nanodollars(4_000_000_003)
 		w.limitWorkspace(limit)
 		journal := filepath.Join(t.TempDir(), "journal")
 		server := corp.NewID[corp.ServerID]()
 		url, kill := w.startChild(server, journal)
 		agents := make([]*agent, 4)
 		for i := range agents {
-			agents[i] = w.run(corp.Dollar)
+			agents[i] = w.run(2 * corp.Dollar)
 			elsewhere := *w
 			elsewhere.url = url
 			agents[i].world = &elsewhere
@@ -132,13 +133,14 @@ func TestKilledGatewayLosesNoMoney(t *testing.T) {
 		killed := make(chan struct{})
 		go func() {
 			defer close(killed)
-			pgtest.Eventually(t, 10*time.Second, "calls are under way", func(context.Context) bool {
+			pgtest.Eventually(t, 30*time.Second, "every client is in the middle of a call", func(context.Context) bool {
 				_, served := vendor.books()
-				return served > 30+10*round
+				return served == vendor.after+clients
 			})
 			kill()
+			close(vendor.hold)
 		}()
-		hammer(t, agents, 20, 30, false)
+		hammer(t, agents, clients, 30, false)
 		<-killed
 		before := w.sum()
 		billed, served := vendor.books()
@@ -160,7 +162,7 @@ func TestKilledGatewayLosesNoMoney(t *testing.T) {
 			}
 		}
 		unsettled := pgtest.Value[int64](t, w.env, `SELECT count(*) FROM calls WHERE workspace_id = $1 AND outcome = 'unsettled' AND estimated AND cost_nanodollars = reserved_nanodollars`, w.ws)
-		if unsettled == 0 || unsettled > 20 {
+		if unsettled != clients {
 			t.Errorf("%d calls were under way and are estimated", unsettled)
 		}
 		w.recoverAgain(journal, again, after)

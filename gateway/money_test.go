@@ -27,6 +27,9 @@ type greedy struct {
 	calls  int
 	slow   time.Duration
 	cuts   bool // breaks off now and then
+
+	hold  chan struct{} // after so many calls it stops in the middle of answers until this is closed
+	after int
 }
 
 func (g *greedy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -52,6 +55,7 @@ func (g *greedy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	g.billed += sonnet(u)
 	g.calls++
+	held := g.hold != nil && g.calls > g.after
 	g.mu.Unlock()
 	if g.slow > 0 {
 		timer := time.NewTimer(time.Duration(rand.Int64N(int64(g.slow))))
@@ -62,6 +66,9 @@ func (g *greedy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	usage := fmt.Sprintf(`"input_tokens":%d,"cache_read_input_tokens":%d,"cache_creation_input_tokens":%d,"cache_creation":{"ephemeral_5m_input_tokens":%d,"ephemeral_1h_input_tokens":%d}`,
 		u.FreshInput, u.CacheRead, u.CacheWriteShort+u.CacheWriteLong, u.CacheWriteShort, u.CacheWriteLong)
 	if !asked.Stream {
+		if held {
+			<-g.hold
+		}
 		if cut {
 			panic(http.ErrAbortHandler)
 		}
@@ -72,6 +79,9 @@ func (g *greedy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	_, _ = fmt.Fprintf(w, "data: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-sonnet-4-5\",\"usage\":{%s,\"output_tokens\":1}}}\n\n", usage)
 	_ = http.NewResponseController(w).Flush()
+	if held {
+		<-g.hold
+	}
 	if cut {
 		panic(http.ErrAbortHandler)
 	}

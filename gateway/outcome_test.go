@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -287,7 +288,9 @@ func TestPackedAnswerIsEstimatedAndNotFree(t *testing.T) {
 func TestVendorWithoutAValidCertificateGetsNothing(t *testing.T) {
 	t.Parallel()
 	vendor := &recording{answer: plainAnswer}
-	tls := httptest.NewTLSServer(vendor)
+	tls := httptest.NewUnstartedServer(vendor)
+	tls.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	tls.StartTLS()
 	defer tls.Close()
 	w := newWorld(t, vendor)
 	w.provider("tls", tls.URL)
