@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/client"
 )
 
 // worker edits a file after a slow answer, so that there is time to kill things.
@@ -109,6 +110,25 @@ func TestKilledRunnersTaskIsFinishedByAnother(t *testing.T) {
 	}
 }
 
+// submitMany submits the same task n times, from one uploaded base.
+func (s *server) submitMany(n int, prompt string) []corp.TaskID {
+	s.t.Helper()
+	first := taskID(s.t, s.must("run", "--detach", "--repo", s.repository(map[string]string{"a": "a"}), prompt))
+	task, err := s.Task(s.t.Context(), first)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ids := []corp.TaskID{first}
+	for len(ids) < n {
+		next, err := s.SubmitTask(s.t.Context(), task.TaskSpec, "")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		ids = append(ids, next.ID)
+	}
+	return ids
+}
+
 // fifty is how many tasks wait when the server or the database dies.
 const fifty = 50
 
@@ -120,12 +140,11 @@ func crash(t *testing.T, kill func(s *server)) {
 	v := newVendor(t, strings.NewReplacer("between: 100ms", "between: 20ms").Replace(worker))
 	s.with(v)
 	s.startRunner("steady", 4)
-	repo := s.repository(map[string]string{"a": "a"})
-	ids := make([]corp.TaskID, fifty)
-	for i := range ids {
-		ids[i] = taskID(t, s.must("run", "--detach", "--repo", repo, "Work"))
-	}
-	s.awaitRunning(ids[0])
+	ids := s.submitMany(fifty, "Work")
+	wait(t, "work to be under way, with more to come", func() bool {
+		queued, err := s.Tasks(t.Context(), client.TaskQuery{State: corp.TaskQueued}, corp.Page{Limit: corp.MaxPage})
+		return err == nil && len(queued.Items) < fifty-5 && len(queued.Items) > fifty/4 && len(v.Books().Calls) > 3
+	})
 	kill(s)
 	for _, id := range ids {
 		task := s.awaitTask(id)
