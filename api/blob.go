@@ -92,7 +92,7 @@ func (a *API) sendBlob(ctx context.Context, who corp.Identity, id corp.BlobID, m
 	if err != nil {
 		return nil, err
 	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+	return &huma.StreamResponse{Body: func(hctx huma.Context) { //nolint:contextcheck // hctx carries the request's context
 		defer func() { _ = data.Close() }()
 		r, w := humago.Unwrap(hctx)
 		h := w.Header()

@@ -189,7 +189,7 @@ func (f *follower) drain(ctx context.Context) error {
 				return err
 			}
 		}
-		if f.out.flush() != nil {
+		if !f.out.flush() {
 			return nil
 		}
 		if len(events) < eventBatch {
@@ -256,7 +256,7 @@ func (f *follower) entries(ctx context.Context, run corp.RunID) error {
 			f.at.entries[run] = e.Index
 			f.out.send("entry", f.at.String(), e)
 		}
-		if f.out.flush() != nil {
+		if !f.out.flush() {
 			return nil
 		}
 		if len(batch) < entryBatch {
@@ -289,14 +289,15 @@ func (f *frames) send(name, id string, v any) {
 	f.buf = append(f.buf, bytes.TrimRight(data.Bytes(), "\n")...)
 	f.buf = append(f.buf, "\n\n"...)
 	if len(f.buf) >= maxBuffered || name == "end" || name == "error" {
-		_ = f.flush()
+		f.flush()
 	}
 }
 
-// flush writes what has gathered. A reader that does not take it in time is let go.
-func (f *frames) flush() error {
+// flush writes what has gathered and says whether the reader is still there. One
+// that does not take it in time is let go.
+func (f *frames) flush() bool {
 	if f.err != nil || len(f.buf) == 0 {
-		return f.err
+		return f.err == nil
 	}
 	if f.err = f.control.SetWriteDeadline(time.Now().Add(f.stall)); f.err == nil {
 		if _, f.err = f.w.Write(f.buf); f.err == nil {
@@ -304,5 +305,5 @@ func (f *frames) flush() error {
 		}
 	}
 	f.buf = f.buf[:0]
-	return f.err
+	return f.err == nil
 }

@@ -72,6 +72,7 @@ type victim struct {
 }
 
 func newVictim(t *testing.T, h *house) *victim {
+	t.Helper()
 	o := h.office(t)
 	v := &victim{o, map[string]string{}}
 	add := func(id string) { v.ids[id[:strings.IndexByte(id, '_')]] = id }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -56,11 +55,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func shared(t testing.TB) *house {
+func shared(t *testing.T) *house {
 	t.Helper()
 	openHouse.Do(func() {
 		var err error
-		if blobDir, err = os.MkdirTemp("", "corp-api-test-"); err != nil {
+		if blobDir, err = os.MkdirTemp("", "corp-api-test-"); err != nil { //nolint:usetesting // it outlives this test
 			t.Fatal(err)
 		}
 		// It lives as long as the process, like the database.
@@ -92,7 +91,7 @@ func ownHouse(t *testing.T, adjust ...func(*API)) *house {
 	return h
 }
 
-func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
+func build(ctx context.Context, t *testing.T, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
 	t.Helper()
 	h := &house{env: env, log: &journal{}}
 	logger := slog.New(slog.NewJSONHandler(h.log, nil))
@@ -128,7 +127,7 @@ func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjus
 	return h
 }
 
-func (h *house) installationKey(t testing.TB, role corp.Role, prefix string) string {
+func (h *house) installationKey(t *testing.T, role corp.Role, prefix string) string {
 	t.Helper()
 	secret := corp.NewSecret(prefix)
 	err := h.env.DB.System("test").CreateOperatorKey(t.Context(), corp.NewID[corp.OperatorID](), string(role), role, corp.ShownSecret(secret), h.ring.Hash(secret))
@@ -163,7 +162,7 @@ type office struct {
 	keys map[corp.Role]string
 }
 
-func (h *house) office(t testing.TB) *office {
+func (h *house) office(t *testing.T) *office {
 	t.Helper()
 	o := &office{house: h, ws: h.env.Workspace(t), keys: map[corp.Role]string{}}
 	for _, role := range []corp.Role{corp.RoleViewer, corp.RoleMember, corp.RoleAdmin, corp.RoleOwner, corp.RoleRunner} {
@@ -173,7 +172,7 @@ func (h *house) office(t testing.TB) *office {
 }
 
 // key makes another key.
-func (o *office) key(t testing.TB, role corp.Role) (string, corp.APIKeyID) {
+func (o *office) key(t *testing.T, role corp.Role) (string, corp.APIKeyID) {
 	t.Helper()
 	prefix := corp.KeyPrefixLive
 	if role == corp.RoleRunner {
@@ -204,7 +203,7 @@ type reply struct {
 	body   string
 }
 
-func (r reply) problem(t testing.TB) problem {
+func (r reply) problem(t *testing.T) problem {
 	t.Helper()
 	var p problem
 	if err := json.Unmarshal([]byte(r.body), &p); err != nil {
@@ -214,7 +213,7 @@ func (r reply) problem(t testing.TB) problem {
 }
 
 // do sends a request as it is.
-func (h *house) do(t testing.TB, key, method, target string, header map[string]string, body string) reply {
+func (h *house) do(t *testing.T, key, method, target string, header map[string]string, body string) reply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, h.url+target, strings.NewReader(body))
 	if err != nil {
@@ -242,7 +241,7 @@ func (h *house) do(t testing.TB, key, method, target string, header map[string]s
 }
 
 // must unwraps what cannot fail in the test.
-func must[T any](t testing.TB) func(T, error) T {
+func must[T any](t *testing.T) func(T, error) T {
 	t.Helper()
 	return func(v T, err error) T {
 		t.Helper()
@@ -255,13 +254,13 @@ func must[T any](t testing.TB) func(T, error) T {
 
 const someURL = "https://example.com/team/project.git"
 
-func (o *office) submit(t testing.TB) corp.Task {
+func (o *office) submit(t *testing.T) corp.Task {
 	t.Helper()
 	return must[corp.Task](t)(o.owner().SubmitTask(t.Context(), corp.TaskSpec{Prompt: "Fix it.", RepositoryURL: someURL}, ""))
 }
 
 // register makes a runner with a key, and returns its id.
-func (o *office) register(t testing.TB, key string) corp.RunnerID {
+func (o *office) register(t *testing.T, key string) corp.RunnerID {
 	t.Helper()
 	got, err := o.with(key).Register(t.Context(), corp.Registration{Protocols: []int{1}, Name: "test", Instance: corp.NewSecret("i_")[:20], Slots: 100, Runtimes: []string{corp.RuntimeBuiltin}, Sandbox: "none", Version: "test"})
 	if err != nil {
@@ -271,7 +270,7 @@ func (o *office) register(t testing.TB, key string) corp.RunnerID {
 }
 
 // leased submits a task, unless one is given, and leases its run to a runner of the workspace.
-func (o *office) leased(t testing.TB, tasks ...corp.Task) corp.Offer {
+func (o *office) leased(t *testing.T, tasks ...corp.Task) corp.Offer {
 	t.Helper()
 	if len(tasks) == 0 {
 		tasks = []corp.Task{o.submit(t)}
@@ -293,7 +292,7 @@ func (o *office) leased(t testing.TB, tasks ...corp.Task) corp.Offer {
 }
 
 // running is leased and acknowledged.
-func (o *office) running(t testing.TB, tasks ...corp.Task) corp.Offer {
+func (o *office) running(t *testing.T, tasks ...corp.Task) corp.Offer {
 	t.Helper()
 	offer := o.leased(t, tasks...)
 	if err := o.runner().Ack(t.Context(), offer.Lease); err != nil {
@@ -305,7 +304,7 @@ func (o *office) running(t testing.TB, tasks ...corp.Task) corp.Offer {
 const somePatch = "diff --git a/x b/x\n"
 
 // done runs a task to its end, with a patch and a result.
-func (o *office) done(t testing.TB) corp.Run {
+func (o *office) done(t *testing.T) corp.Run {
 	t.Helper()
 	offer := o.running(t)
 	patch := must[corp.Blob](t)(o.runner().UploadResult(t.Context(), offer.Lease, corp.BlobPatch, strings.NewReader(somePatch)))
@@ -325,5 +324,3 @@ func newLocalServer(t *testing.T, handler http.Handler) string {
 	})
 	return server.URL
 }
-
-func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -28,10 +28,17 @@ func TestWhatIsNoRouteIsAProblemToo(t *testing.T) {
 		code   string
 		allow  string
 	}{
-		{"GET /", 404, "no_such_route", ""}, {"GET /v1/nothing", 404, "no_such_route", ""}, {"POST /v1/", 404, "no_such_route", ""},
-		{"DELETE /v1/tasks", 405, "method", "GET, POST"}, {"TRACE /v1/tasks", 405, "method", "GET, POST"}, {"OPTIONS /v1/tasks", 405, "method", "GET, POST"},
-		{"PUT /v1/workspace", 405, "method", "GET, PATCH"}, {"GET /docs", 404, "no_such_route", ""}, {"GET /schemas/Task.json", 404, "no_such_route", ""},
-		{"GET /debug/pprof/", 404, "no_such_route", ""}, {"GET /v1/tasks/../workspaces", 307, "", ""},
+		{"GET /", 404, "no_such_route", ""},
+		{"GET /v1/nothing", 404, "no_such_route", ""},
+		{"POST /v1/", 404, "no_such_route", ""},
+		{"DELETE /v1/tasks", 405, "method", "GET, POST"},
+		{"TRACE /v1/tasks", 405, "method", "GET, POST"},
+		{"OPTIONS /v1/tasks", 405, "method", "GET, POST"},
+		{"PUT /v1/workspace", 405, "method", "GET, PATCH"},
+		{"GET /docs", 404, "no_such_route", ""},
+		{"GET /schemas/Task.json", 404, "no_such_route", ""},
+		{"GET /debug/pprof/", 404, "no_such_route", ""},
+		{"GET /v1/tasks/../workspaces", 307, "", ""},
 	} {
 		method, target, _ := strings.Cut(c.route, " ")
 		got := o.do(t, o.keys[corp.RoleOwner], method, target, nil, "")
@@ -140,7 +147,7 @@ func TestTheLogTellsWhoDidWhatAndNoSecret(t *testing.T) {
 func TestAFileAnnouncedTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	o := shared(t).office(t)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(o.url, "http://")) //nolint:noctx // a bare connection is what is tested
+	conn, err := net.Dial("tcp", strings.TrimPrefix(o.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +161,7 @@ func TestAFileAnnouncedTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
-	if resp.StatusCode != 422 || !strings.Contains(string(b), "too_large") {
+	if resp.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(string(b), "too_large") {
 		t.Errorf("a body of 3 GiB is announced: %d %s", resp.StatusCode, b)
 	}
 }

@@ -110,10 +110,8 @@ func TestNoBodySetsWhatOnlyTheServerDecides(t *testing.T) {
 	n := 0
 	for _, op := range operations {
 		key := o.keys[corp.RoleOwner]
-		if op.action == corp.RunnerLease {
-			key = o.keys[corp.RoleRunner]
-		} else if op.action == corp.WorkspaceManage {
-			key = h.operator
+		if special, ok := map[corp.Action]string{corp.RunnerLease: o.keys[corp.RoleRunner], corp.WorkspaceManage: h.operator}[op.action]; ok {
+			key = special
 		}
 		method, _, _ := strings.Cut(op.route, " ")
 		if method == http.MethodGet || op.upload {
@@ -189,8 +187,13 @@ func TestNobodyMakesAKeyAboveTheirOwnRole(t *testing.T) {
 		by, of corp.Role
 		ok     bool
 	}{
-		{corp.RoleAdmin, corp.RoleOwner, false}, {corp.RoleAdmin, corp.RoleAdmin, true}, {corp.RoleAdmin, corp.RoleRunner, true},
-		{corp.RoleOwner, corp.RoleOwner, true}, {corp.RoleMember, corp.RoleViewer, false}, {corp.RoleViewer, corp.RoleViewer, false}, {corp.RoleRunner, corp.RoleRunner, false},
+		{corp.RoleAdmin, corp.RoleOwner, false},
+		{corp.RoleAdmin, corp.RoleAdmin, true},
+		{corp.RoleAdmin, corp.RoleRunner, true},
+		{corp.RoleOwner, corp.RoleOwner, true},
+		{corp.RoleMember, corp.RoleViewer, false},
+		{corp.RoleViewer, corp.RoleViewer, false},
+		{corp.RoleRunner, corp.RoleRunner, false},
 	} {
 		got := o.do(t, o.keys[c.by], "POST", "/v1/keys", nil, asJSON(t, apiKeyRequest{Name: "x", Role: c.of}))
 		if (got.status == http.StatusCreated) != c.ok {

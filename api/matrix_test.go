@@ -56,6 +56,7 @@ var callers = []caller{
 }
 
 func walk(t *testing.T, h *house, op operation) (cases int64) {
+	t.Helper()
 	o, other := h.office(t), h.office(t)
 	refused := samples[op.id](t, o, o.keys[corp.RoleRunner])
 	for _, c := range callers {

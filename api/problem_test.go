@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 func TestEveryKindHasItsStatusAndNoCauseIsSent(t *testing.T) {
 	t.Parallel()
-	const secret = "constraint tasks_pkey of table tasks" //nolint:gosec // no credential
+	const secret = "constraint tasks_pkey of table tasks"
 	for kind, status := range map[corp.Kind]int{
 		corp.KindInvalid: 422, corp.KindUnauthenticated: 401, corp.KindForbidden: 403, corp.KindNotFound: 404, corp.KindConflict: 409,
 		corp.KindLeaseLost: 409, corp.KindLimit: 402, corp.KindUnavailable: 503, corp.KindInternal: 500, "of the future": 500,
@@ -24,7 +25,7 @@ func TestEveryKindHasItsStatusAndNoCauseIsSent(t *testing.T) {
 			x := &exchange{id: "req_1"}
 			cause := &corp.Error{Kind: kind, Message: "A sentence.", Hint: "Do this.", Field: "f", Err: errors.New(secret)}
 			w := httptest.NewRecorder()
-			x.write(w, httptest.NewRequest("GET", "/", nil), fmt.Errorf("submit task: %w", cause))
+			x.write(w, httptest.NewRequest(http.MethodGet, "/", nil), fmt.Errorf("submit task: %w", cause))
 			if w.Code != status || w.Header().Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%d %v", w.Code, w.Header())
 			}
@@ -76,7 +77,7 @@ func TestARequestIDIsHarmlessInALog(t *testing.T) {
 			t.Errorf("%q was kept as %q", replaced, got)
 		}
 	}
-	if requestID("") == requestID("") {
+	if first, second := requestID(""), requestID(""); first == second {
 		t.Error("two requests have one name")
 	}
 }
@@ -87,11 +88,18 @@ func TestOnlyThisMachineItselfIsLocal(t *testing.T) {
 		addr, header string
 		want         bool
 	}{
-		{"127.0.0.1:1", "", true}, {"[::1]:1", "", true}, {"127.9.9.9:1", "", true},
-		{"10.0.0.1:1", "", false}, {"[2001:db8::1]:1", "", false}, {"", "", false}, {"127.0.0.1", "", false},
-		{"127.0.0.1:1", "X-Forwarded-For", false}, {"127.0.0.1:1", "Forwarded", false}, {"127.0.0.1:1", "Via", false},
+		{"127.0.0.1:1", "", true},
+		{"[::1]:1", "", true},
+		{"127.9.9.9:1", "", true},
+		{"10.0.0.1:1", "", false},
+		{"[2001:db8::1]:1", "", false},
+		{"", "", false},
+		{"127.0.0.1", "", false},
+		{"127.0.0.1:1", "X-Forwarded-For", false},
+		{"127.0.0.1:1", "Forwarded", false},
+		{"127.0.0.1:1", "Via", false},
 	} {
-		r := httptest.NewRequest("GET", "/metrics", nil)
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 		r.RemoteAddr = c.addr
 		if c.header != "" {
 			r.Header.Set(c.header, "203.0.113.9")

@@ -25,7 +25,7 @@ type sample struct {
 }
 
 // send sends the sample, with each text of swap replaced wherever it stands.
-func (s sample) send(t testing.TB, h *house, op operation, key string, swap map[string]string) reply {
+func (s sample) send(t *testing.T, h *house, op operation, key string, swap map[string]string) reply {
 	t.Helper()
 	method, target, _ := strings.Cut(op.route, " ")
 	for name, value := range s.path {
@@ -61,109 +61,111 @@ func replaced(text string, swap map[string]string) string {
 
 // samples makes good requests for each operation. A new operation needs a line
 // here; without one the tests that walk the table fail.
-var samples = map[string]func(t testing.TB, o *office, key string) []sample{
+//
+//nolint:thelper // a table of makers, of one line each
+var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	"health":       plain,
 	"ready":        plain,
 	"whoami":       plain,
 	"stream":       streamSamples,
 	"getWorkspace": plain,
-	"updateWorkspace": func(testing.TB, *office, string) []sample {
+	"updateWorkspace": func(*testing.T, *office, string) []sample {
 		return one(sample{body: corp.WorkspaceUpdate{Name: new("Renamed")}})
 	},
 	"listWorkspaces": plain,
-	"createWorkspace": func(testing.TB, *office, string) []sample {
+	"createWorkspace": func(*testing.T, *office, string) []sample {
 		return one(sample{body: workspaceRequest{Slug: unique("ws")}})
 	},
 	"listAgents":  plain,
-	"createAgent": func(testing.TB, *office, string) []sample { return one(sample{body: someAgent()}) },
-	"getAgent":    func(t testing.TB, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
-	"updateAgent": func(t testing.TB, o *office, _ string) []sample {
+	"createAgent": func(*testing.T, *office, string) []sample { return one(sample{body: someAgent()}) },
+	"getAgent":    func(t *testing.T, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
+	"updateAgent": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: o.agentPath(t), body: someAgent()})
 	},
-	"archiveAgent": func(t testing.TB, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
+	"archiveAgent": func(t *testing.T, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
 
 	"listRepositories": plain,
-	"createRepository": func(testing.TB, *office, string) []sample { return one(sample{body: someRepository()}) },
-	"getRepository": func(t testing.TB, o *office, _ string) []sample {
+	"createRepository": func(*testing.T, *office, string) []sample { return one(sample{body: someRepository()}) },
+	"getRepository": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"repository": o.repository(t).String()}})
 	},
-	"archiveRepository": func(t testing.TB, o *office, _ string) []sample {
+	"archiveRepository": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"repository": o.repository(t).String()}})
 	},
 
 	"listProviders":  plain,
-	"createProvider": func(testing.TB, *office, string) []sample { return one(sample{body: someProvider()}) },
-	"updateProvider": func(t testing.TB, o *office, _ string) []sample {
+	"createProvider": func(*testing.T, *office, string) []sample { return one(sample{body: someProvider()}) },
+	"updateProvider": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"provider": o.provider(t).String()}, body: someProvider()})
 	},
-	"archiveProvider": func(t testing.TB, o *office, _ string) []sample {
+	"archiveProvider": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"provider": o.provider(t).String()}})
 	},
 
-	"uploadSource": func(testing.TB, *office, string) []sample { return one(sample{bytes: "a bundle"}) },
-	"downloadBlob": func(t testing.TB, o *office, _ string) []sample {
+	"uploadSource": func(*testing.T, *office, string) []sample { return one(sample{bytes: "a bundle"}) },
+	"downloadBlob": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"blob": o.source(t).String()}})
 	},
 
-	"listTasks": func(t testing.TB, o *office, _ string) []sample {
+	"listTasks": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{query: url.Values{"state": {"queued"}, "agent": {o.agentOf(t).ID.String()}}})
 	},
 	"submitTask": submitSamples,
 	"getTask":    taskSample,
 	"cancelTask": taskSample,
-	"retryTask": func(t testing.TB, o *office, _ string) []sample {
+	"retryTask": func(t *testing.T, o *office, _ string) []sample {
 		task := o.submit(t)
 		must[corp.Task](t)(o.owner().CancelTask(t.Context(), task.ID))
 		return one(sample{path: map[string]string{"task": task.ID.String()}})
 	},
-	"listRuns": func(t testing.TB, o *office, _ string) []sample {
+	"listRuns": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{query: url.Values{"task": {o.submit(t).ID.String()}}})
 	},
 	"getRun":      runSample,
 	"listEntries": runSample,
-	"downloadPatch": func(t testing.TB, o *office, _ string) []sample {
+	"downloadPatch": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"run": o.done(t).ID.String()}})
 	},
-	"listCalls": func(t testing.TB, o *office, _ string) []sample {
+	"listCalls": func(t *testing.T, o *office, _ string) []sample {
 		task := o.submit(t)
 		return one(sample{query: url.Values{"task": {task.ID.String()}, "run": {task.RunID.String()}}})
 	},
-	"getUsage": func(testing.TB, *office, string) []sample {
+	"getUsage": func(*testing.T, *office, string) []sample {
 		return one(sample{query: url.Values{"by": {"day"}, "from": {"2026-01-01T00:00:00Z"}}})
 	},
 	"listAPIKeys": plain,
-	"createAPIKey": func(testing.TB, *office, string) []sample {
+	"createAPIKey": func(*testing.T, *office, string) []sample {
 		return one(sample{body: apiKeyRequest{Name: "x", Role: corp.RoleViewer}})
 	},
-	"revokeAPIKey": func(t testing.TB, o *office, _ string) []sample {
+	"revokeAPIKey": func(t *testing.T, o *office, _ string) []sample {
 		_, id := o.key(t, corp.RoleViewer)
 		return one(sample{path: map[string]string{"key": id.String()}})
 	},
 	"listRunners": plain,
-	"listEvents":  func(testing.TB, *office, string) []sample { return one(sample{query: url.Values{"after": {"0"}}}) },
+	"listEvents":  func(*testing.T, *office, string) []sample { return one(sample{query: url.Values{"after": {"0"}}}) },
 
-	"registerRunner": func(testing.TB, *office, string) []sample { return one(sample{body: someRegistration()}) },
-	"pollRunner": func(t testing.TB, o *office, key string) []sample {
+	"registerRunner": func(*testing.T, *office, string) []sample { return one(sample{body: someRegistration()}) },
+	"pollRunner": func(t *testing.T, o *office, key string) []sample {
 		return one(sample{header: o.runnerHeader(t, key), body: corp.Poll{Seq: 1}})
 	},
-	"beatRunner": func(t testing.TB, o *office, key string) []sample {
+	"beatRunner": func(t *testing.T, o *office, key string) []sample {
 		return one(sample{header: o.runnerHeader(t, key), body: corp.Beat{Leases: []corp.Lease{o.running(t).Lease}}})
 	},
-	"ackRun": func(t testing.TB, o *office, _ string) []sample {
+	"ackRun": func(t *testing.T, o *office, _ string) []sample {
 		offer := o.leased(t)
 		return one(sample{path: leasedPath(offer), body: offer.Lease})
 	},
-	"releaseRun": func(t testing.TB, o *office, _ string) []sample {
+	"releaseRun": func(t *testing.T, o *office, _ string) []sample {
 		offer := o.running(t)
 		return one(sample{path: leasedPath(offer), body: offer.Lease})
 	},
-	"reportEntries": func(t testing.TB, o *office, _ string) []sample {
+	"reportEntries": func(t *testing.T, o *office, _ string) []sample {
 		offer := o.running(t)
 		return one(sample{path: leasedPath(offer), body: corp.EntryBatch{Lease: offer.Lease, Entries: []corp.Entry{{RunID: offer.RunID, Kind: corp.EntryNote}}}})
 	},
 	"finishRun":      finishSample,
 	"downloadSource": sourceSample,
-	"uploadResult": func(t testing.TB, o *office, _ string) []sample {
+	"uploadResult": func(t *testing.T, o *office, _ string) []sample {
 		offer := o.running(t)
 		return one(sample{path: leasedPath(offer), header: leasedHeader(offer), query: url.Values{"kind": {"patch"}}, bytes: somePatch})
 	},
@@ -171,19 +173,22 @@ var samples = map[string]func(t testing.TB, o *office, key string) []sample{
 
 func one(s sample) []sample { return []sample{s} }
 
-func plain(testing.TB, *office, string) []sample { return one(sample{}) }
+func plain(*testing.T, *office, string) []sample { return one(sample{}) }
 
 func unique(prefix string) string { return prefix + "-" + strings.ToLower(corp.NewSecret("")[:12]) }
 
-func taskSample(t testing.TB, o *office, _ string) []sample {
+func taskSample(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
 	return one(sample{path: map[string]string{"task": o.submit(t).ID.String()}})
 }
 
-func runSample(t testing.TB, o *office, _ string) []sample {
+func runSample(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
 	return one(sample{path: map[string]string{"run": o.submit(t).RunID.String()}})
 }
 
-func submitSamples(t testing.TB, o *office, _ string) []sample {
+func submitSamples(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
 	source, repository := o.source(t), o.repository(t)
 	return []sample{
 		{body: corp.TaskSpec{Prompt: "x", SourceID: &source, BaseCommit: strings.Repeat("a", 40)}},
@@ -191,7 +196,8 @@ func submitSamples(t testing.TB, o *office, _ string) []sample {
 	}
 }
 
-func streamSamples(t testing.TB, o *office, _ string) []sample {
+func streamSamples(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
 	task := o.submit(t)
 	must[corp.Task](t)(o.owner().CancelTask(t.Context(), task.ID))
 	return []sample{
@@ -200,14 +206,16 @@ func streamSamples(t testing.TB, o *office, _ string) []sample {
 	}
 }
 
-func finishSample(t testing.TB, o *office, _ string) []sample {
+func finishSample(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
 	offer := o.running(t)
 	patch := must[corp.Blob](t)(o.runner().UploadResult(t.Context(), offer.Lease, corp.BlobPatch, strings.NewReader("p"))).ID
 	result := must[corp.Blob](t)(o.runner().UploadResult(t.Context(), offer.Lease, corp.BlobResult, strings.NewReader("r"))).ID
 	return one(sample{path: leasedPath(offer), body: corp.Finish{Lease: offer.Lease, Outcome: corp.Outcome{State: corp.RunSucceeded, Reason: corp.ReasonCompleted, PatchID: &patch, ResultID: &result}}})
 }
 
-func sourceSample(t testing.TB, o *office, _ string) []sample {
+func sourceSample(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
 	source := o.source(t)
 	task := must[corp.Task](t)(o.owner().SubmitTask(t.Context(), corp.TaskSpec{Prompt: "x", SourceID: &source, BaseCommit: strings.Repeat("a", 40)}, ""))
 	offer := o.running(t, task)
@@ -230,29 +238,35 @@ func someRegistration() corp.Registration {
 	return corp.Registration{Protocols: []int{1}, Name: "r", Instance: unique("instance"), Slots: 1, Runtimes: []string{"builtin"}, Sandbox: "none"}
 }
 
-func (o *office) agentOf(t testing.TB) corp.Agent {
+func (o *office) agentOf(t *testing.T) corp.Agent {
+	t.Helper()
 	return must[corp.Agent](t)(o.owner().CreateAgent(t.Context(), someAgent()))
 }
 
-func (o *office) agentPath(t testing.TB) map[string]string {
+func (o *office) agentPath(t *testing.T) map[string]string {
+	t.Helper()
 	return map[string]string{"agent": o.agentOf(t).ID.String()}
 }
 
-func (o *office) repository(t testing.TB) corp.RepositoryID {
+func (o *office) repository(t *testing.T) corp.RepositoryID {
+	t.Helper()
 	reply := o.do(t, o.keys[corp.RoleOwner], http.MethodPost, "/v1/repositories", nil, asJSON(t, someRepository()))
 	return made[corp.Repository](t, reply).ID
 }
 
-func (o *office) provider(t testing.TB) corp.ProviderID {
+func (o *office) provider(t *testing.T) corp.ProviderID {
+	t.Helper()
 	reply := o.do(t, o.keys[corp.RoleOwner], http.MethodPost, "/v1/providers", nil, asJSON(t, someProvider()))
 	return made[corp.Provider](t, reply).ID
 }
 
-func (o *office) source(t testing.TB) corp.BlobID {
+func (o *office) source(t *testing.T) corp.BlobID {
+	t.Helper()
 	return must[corp.Blob](t)(o.owner().UploadSource(t.Context(), strings.NewReader("a bundle"))).ID
 }
 
-func (o *office) runnerHeader(t testing.TB, key string) map[string]string {
+func (o *office) runnerHeader(t *testing.T, key string) map[string]string {
+	t.Helper()
 	return map[string]string{"Corp-Runner": o.register(t, key).String()}
 }
 
@@ -264,7 +278,7 @@ func leasedHeader(offer corp.Offer) map[string]string {
 	return map[string]string{"Corp-Lease": offer.Secret, "Corp-Epoch": strconv.FormatInt(offer.Epoch, 10)}
 }
 
-func asJSON(t testing.TB, v any) string {
+func asJSON(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -273,7 +287,7 @@ func asJSON(t testing.TB, v any) string {
 	return string(b)
 }
 
-func made[T any](t testing.TB, r reply) (v T) {
+func made[T any](t *testing.T, r reply) (v T) {
 	t.Helper()
 	if r.status/100 != 2 {
 		t.Fatalf("%d %s", r.status, r.body)

@@ -55,7 +55,7 @@ func (a *API) stream(ctx context.Context, who corp.Identity, in *streamInput) (*
 		cancel()
 		return nil, &corp.Error{Kind: corp.KindUnavailable, Code: "too_many_streams", Message: "This workspace has too many streams open.", Hint: "Follow several tasks in one stream, or close some."}
 	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+	return &huma.StreamResponse{Body: func(hctx huma.Context) { //nolint:contextcheck // hctx carries the request's context
 		defer a.streams.leave(who.Workspace)
 		defer cancel()
 		r, w := humago.Unwrap(hctx)
@@ -87,7 +87,7 @@ func (f *follower) run(ctx context.Context, x *exchange) {
 			return
 		case <-f.wake:
 		case <-ping.C:
-			if f.out.comment("ping") != nil {
+			if !f.out.comment("ping") {
 				return
 			}
 		}
@@ -148,13 +148,13 @@ func (f *frames) open() {
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("X-Accel-Buffering", "no")
 	f.w.WriteHeader(http.StatusOK)
-	_ = f.comment("connected")
+	f.comment("connected")
 }
 
 // close lifts the deadline: the next request on this connection has its own time.
 func (f *frames) close() { _ = f.control.SetWriteDeadline(time.Time{}) }
 
-func (f *frames) comment(text string) error {
+func (f *frames) comment(text string) bool {
 	f.buf = append(f.buf, ": "+text+"\n\n"...)
 	return f.flush()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -40,7 +41,7 @@ func newCutter(t *testing.T, h *house) *cutter {
 	c := &cutter{}
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.FlushInterval = -1
-	proxy.ErrorLog = quietLog()
+	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	proxy.ModifyResponse = func(r *http.Response) error {
 		if !c.hold.Load() {
 			r.Body = &cut{ReadCloser: r.Body, left: 1 + rand.IntN(3000), c: c}
@@ -271,7 +272,7 @@ func (h *house) raw(t *testing.T, key, target string, header map[string]string) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() })
-	if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") || resp.Header.Get("X-Accel-Buffering") != "no" {
+	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") || resp.Header.Get("X-Accel-Buffering") != "no" {
 		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
 	}
 	return bufio.NewScanner(resp.Body)
@@ -327,7 +328,7 @@ func TestAReaderThatTakesNothingIsLetGo(t *testing.T) {
 		}
 		must[int64](t)(o.runner().ReportEntries(t.Context(), batch))
 	}
-	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://")) //nolint:noctx // a bare connection is what is tested
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

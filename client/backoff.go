@@ -31,7 +31,7 @@ func (b *backoff) next(ctx context.Context) bool {
 		return false
 	}
 	b.attempt++
-	wait := corp.RetryDelay(b.attempt, backoffBase, backoffCap, rand.Int64N) //nolint:gosec // jitter, not a secret
+	wait := corp.RetryDelay(b.attempt, backoffBase, backoffCap, rand.Int64N)
 	timer := time.NewTimer(min(left, max(wait, time.Millisecond)))
 	defer timer.Stop()
 	select {

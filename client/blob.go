@@ -24,7 +24,7 @@ func (c *Client) open(ctx context.Context, r request) (io.ReadCloser, error) {
 		r.header = map[string]string{}
 	}
 	r.header["Accept"] = "*/*"
-	resp, err := c.send(ctx, r) //nolint:bodyclose // the caller closes it
+	resp, err := c.send(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,7 @@ func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Res
 	for name, value := range r.header {
 		req.Header.Set(name, value)
 	}
-	resp, err := c.http.Do(req) //nolint:bodyclose // closed by the caller, or by readProblem
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.broken(ctx, err)
 	}

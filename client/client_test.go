@@ -115,7 +115,7 @@ func TestAnAddressThatIsNoneIsSaidSo(t *testing.T) {
 // free returns an address where nothing listens.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // for its address only
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestARefusedConnectionIsRepeatedWithinThePatience(t *testing.T) {
 	}
 	late := make(chan *http.Server, 1)
 	time.AfterFunc(200*time.Millisecond, func() {
-		l, err := net.Listen("tcp", addr) //nolint:noctx // the server that comes late
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			late <- nil
 			return

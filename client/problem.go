@@ -51,15 +51,15 @@ func (p problem) err() error {
 		e.Code = p.Code
 	}
 	if p.RequestID != "" {
-		e.Err = requestID(p.RequestID)
+		e.Err = requestError(p.RequestID)
 	}
 	return e
 }
 
-// requestID is the cause of an error that the server answered: what to look for in its log.
-type requestID string
+// requestError is the cause of an error that the server answered: what to look for in its log.
+type requestError string
 
-func (r requestID) Error() string { return "request " + string(r) }
+func (r requestError) Error() string { return "request " + string(r) }
 
 func kindOfStatus(status int) corp.Kind {
 	switch status {
