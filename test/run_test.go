@@ -58,8 +58,8 @@ rules:
     reply:
       text: Now the three edits.
       tool_calls:
-        - {name: edit, input: {path: zstd/decodeheader.go, old: "package zstd\n", new: "package zstd\n\n// headerReviewed says that a person has read this file.\nconst headerReviewed = true\n\nvar _ = headerReviewed\n"}}
-        - {name: edit, input: {path: flate/token.go, old: "package flate\n", new: "package flate\n\n// tokenReviewed says that a person has read this file.\nconst tokenReviewed = true\n\nvar _ = tokenReviewed\n"}}
+        - {name: edit, input: {path: zstd/decodeheader.go, old: "package zstd\n", new: "//\n// A person has read this file.\n\npackage zstd\n"}}
+        - {name: edit, input: {path: flate/token.go, old: "package flate\n", new: "//\n// A person has read this file.\n\npackage flate\n"}}
         - {name: write, input: {path: REVIEWED.md, content: "zstd/decodeheader.go and flate/token.go were read.\n"}}
   - name: rule-3
     match: {tool_results: 6, tool_error: false}
@@ -88,7 +88,7 @@ func TestRunOnALargeForeignRepositoryLeavesTheUsersTreeAlone(t *testing.T) {
 	if r.code != 0 || o.State != corp.TaskSucceeded || o.Check == nil || !o.Check.Passed || !o.Simulated {
 		t.Fatalf("exit %d, %+v\n%s\n%s", r.code, o, r.err, s.must("logs", o.TaskID.String()))
 	}
-	if o.Diffstat.Files != 3 || o.Diffstat.Insertions < 11 {
+	if o.Diffstat.Files != 3 || o.Diffstat.Insertions != 7 {
 		t.Errorf("diffstat %+v, want three files", o.Diffstat)
 	}
 	if after := fingerprint(t, repo); after != before {

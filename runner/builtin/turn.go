@@ -87,7 +87,7 @@ func (t *turn) ask(ctx context.Context) (answer, error) {
 	t.teller.begin()
 	a, err := t.vendor.ask(ctx, request, t.teller.hearing(ctx), func(why string) {
 		t.teller.flush(ctx)
-		t.teller.note(ctx, "The model is asked again: "+why)
+		t.teller.note(ctx, "The model is asked again: "+why+"\n")
 		t.teller.begin()
 	})
 	t.teller.flush(ctx)
