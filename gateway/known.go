@@ -39,6 +39,9 @@ func (k *known[K, V]) get(ctx context.Context, key K, name string, remember func
 		return it.value, it.err
 	}
 	answer := k.flight.DoChan(name, func() (any, error) {
+		if it, ok := k.peek(key); ok { // somebody asked between the look above and here
+			return it.value, it.err
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTime)
 		defer cancel()
 		v, err := ask(ctx)
