@@ -164,10 +164,11 @@ func TestALeaderThatWasReplacedClaimsNothing(t *testing.T) {
 		env.Submit(t, ws, corp.TaskSpec{})
 	}
 	queue := must(system.Queue(ctx))(t)
+	late := queue[30:]
 	var newTerm atomic.Int64
 	var all sync.WaitGroup
 	var after atomic.Int64
-	for _, q := range queue {
+	for _, q := range queue[:30] {
 		all.Go(func() {
 			known := newTerm.Load()
 			claimed, err := system.ClaimRuns(ctx, old, term, []postgres.Claim{claimOf(q)})
@@ -191,17 +192,70 @@ func TestALeaderThatWasReplacedClaimsNothing(t *testing.T) {
 	if after.Load() != 0 {
 		t.Errorf("%d runs were claimed under a term that was over", after.Load())
 	}
-	rest := must(system.Queue(ctx))(t)
-	for _, q := range rest {
+	for _, q := range late {
 		if claimed := must(system.ClaimRuns(ctx, old, term, []postgres.Claim{claimOf(q)}))(t); len(claimed) != 0 {
 			t.Errorf("the old leader claimed %v", claimed)
 		}
 	}
-	if claimed := must(system.ClaimRuns(ctx, corp.NewID[corp.ServerID](), newTerm.Load(), []postgres.Claim{claimOf(queue[0])}))(t); len(claimed) != 0 {
+	if claimed := must(system.ClaimRuns(ctx, corp.NewID[corp.ServerID](), newTerm.Load(), []postgres.Claim{claimOf(late[0])}))(t); len(claimed) != 0 {
 		t.Error("somebody else claimed under the leader's term")
 	}
 	if n := must(system.ExtendLeases(ctx, term, time.Hour))(t); n != 0 {
 		t.Errorf("the old leader extended %d leases", n)
+	}
+}
+
+// A claim that has begun is committed before the next term begins, however long
+// it takes: nobody can lease under a term that is over.
+func TestTheNextTermWaitsForAClaimThatHasBegun(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	ws := env.Workspace(t)
+	system, ctx := env.DB.System("test"), t.Context()
+	old, term := leader(t, env)
+	env.Submit(t, ws, corp.TaskSpec{})
+	claims := []postgres.Claim{claimOf(must(system.Queue(ctx))(t)[0])}
+	tx, err := connect(t, env.SuperURL).Begin(ctx)
+	ok(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(ctx, `SELECT FROM event_heads FOR UPDATE`) // the claim stops here, at its last step
+	ok(t, err)
+	waiting := func(n int) {
+		t.Helper()
+		pgtest.Eventually(t, 30*time.Second, fmt.Sprint(n, " wait for a lock"), func(context.Context) bool {
+			return pgtest.Value[int](t, env, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'corp_system' AND wait_event_type = 'Lock'`) == n
+		})
+	}
+	claimed := make(chan []corp.RunID, 1)
+	go func() {
+		runs, err := system.ClaimRuns(ctx, old, term, claims)
+		if err != nil {
+			t.Error(err)
+		}
+		claimed <- runs
+	}()
+	waiting(1)
+	next := make(chan int64, 1)
+	go func() {
+		// As if the term had run out meanwhile: the row itself is held by the claim.
+		got, won, err := system.TakeLeadership(ctx, old, "there", time.Minute)
+		if err != nil || !won {
+			t.Error(won, err)
+		}
+		next <- got
+	}()
+	waiting(2)
+	select {
+	case got := <-next:
+		t.Fatalf("term %d began before the claim was committed", got)
+	default:
+	}
+	ok(t, tx.Commit(ctx))
+	if runs := <-claimed; len(runs) != 1 {
+		t.Errorf("claimed %v", runs)
+	}
+	if got := <-next; got != term+1 {
+		t.Errorf("term %d", got)
 	}
 }
 

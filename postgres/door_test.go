@@ -128,11 +128,24 @@ func everyMethod(ctx context.Context, db postgres.WorkspaceDB, of victim) map[st
 	call("RecordCalls", db.RecordCalls(ctx, []postgres.CallRecord{{Call: aCall(of.task, epoch, 1)}}))
 	calls, err := db.Calls(ctx, postgres.CallFilter{}, page)
 	note("Calls", calls, err)
-	usage, err := db.Usage(ctx, postgres.UsageFilter{By: "agent"})
-	note("Usage", usage, err)
+	usage, err := db.Usage(ctx, postgres.UsageFilter{})
+	if err == nil && usage[0] != (corp.UsageTotal{}) {
+		err = fmt.Errorf("%w: %+v", errLeak, usage)
+	}
+	for _, by := range []string{"day", "model", "agent", "task"} {
+		if usage, err2 := db.Usage(ctx, postgres.UsageFilter{By: by}); err2 == nil && len(usage) > 0 {
+			err = fmt.Errorf("%w: %+v", errLeak, usage)
+		}
+	}
+	call("Usage", err)
 	_, err = db.RegisterRunner(ctx, actor, registration("made"))
 	call("RegisterRunner", err)
 	runners, err := db.Runners(ctx, page)
+	for _, r := range runners.Items {
+		if r.Leased > 0 {
+			err = fmt.Errorf("%w: a runner holds %d runs", errLeak, r.Leased)
+		}
+	}
 	note("Runners", runners, err)
 	return done
 }
@@ -169,9 +182,12 @@ func newVictim(t *testing.T, env *pgtest.Env) victim {
 	registered := registration(canary)
 	registered.Name = canary
 	must(db.RegisterRunner(ctx, actor, registered))(t)
+	pool := must(env.DB.System("test").RegisterPoolRunner(ctx, actor, registration(v.ws.String())))(t)
 	task, _, err := db.SubmitTask(ctx, actor, corp.TaskSpec{Prompt: canary, Agent: canary, RepositoryID: &v.repository, Budget: new(corp.Dollar)}, postgres.Idempotency{Key: canary})
 	ok(t, err)
 	v.task, v.lease = task, env.Running(t, v.ws, task.RunID)
+	env.Exec(t, `UPDATE runs SET runner_id = $1 WHERE id = $2`, pool.ID, task.RunID)
+	v.lease.RunnerID = pool.ID
 	v.allowance = must(db.GrantAllowance(ctx, v.server, task.ID, 5, 5))(t)[0].AllowanceID
 	entry := entries(0, 1)
 	entry[0].Text = canary
@@ -288,14 +304,12 @@ func TestNoWorkspaceBleedsThroughThePool(t *testing.T) {
 		})
 	}
 	all.Wait()
-	conn := connect(t, env.AppURL)
-	if _, err := conn.Exec(t.Context(), `BEGIN; SELECT set_config('app.workspace_id', '`+workspaces[0].UUID()+`', true); COMMIT`); err != nil {
-		t.Fatal(err)
-	}
-	var n int
-	ok(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM agents`).Scan(&n))
-	if n != 0 {
-		t.Errorf("%d agents after the transaction", n)
+	left, err := narrow.LeftOnConnections(t.Context())
+	ok(t, err)
+	for _, setting := range left {
+		if setting != "|0|0|0" {
+			t.Errorf("left on a connection: %s", setting)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"log/slog"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // MigrateFiles is Migrate with other files than this build's.
@@ -16,4 +18,31 @@ func Unguarded(ctx context.Context, url string) (*DB, error) {
 		return nil, err
 	}
 	return &DB{app: pool, system: pool, listenURL: url, log: slog.New(slog.DiscardHandler)}, nil
+}
+
+// LeftOnConnections returns what the settings of a transaction are on each of the
+// application's connections between transactions.
+func (db *DB) LeftOnConnections(ctx context.Context) (left []string, err error) {
+	var held []*pgxpool.Conn
+	defer func() {
+		for _, conn := range held {
+			conn.Release()
+		}
+	}()
+	for range db.app.Config().MaxConns {
+		conn, err := db.app.Acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, conn)
+		var all string
+		err = conn.QueryRow(ctx, `
+			SELECT concat_ws('|', coalesce(current_setting('app.workspace_id', true), ''), current_setting('statement_timeout'),
+				current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'))`).Scan(&all)
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, all)
+	}
+	return left, nil
 }

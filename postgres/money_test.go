@@ -312,7 +312,7 @@ func TestWhatADeadServerDidNotAccountForCountsAsSpent(t *testing.T) {
 	limited, open := env.Submit(t, ws, corp.TaskSpec{Budget: new(corp.Nanodollars(300))}), env.Submit(t, ws, corp.TaskSpec{})
 	must(db.GrantAllowance(ctx, server, limited.ID, 100, 100))(t) // 100 of both
 	must(db.GrantAllowance(ctx, server, open.ID, 40, 40))(t)      // 140 of the workspace's
-	first, second := env.Running(t, ws, limited.RunID), env.Running(t, ws, open.RunID)
+	second, first := env.Running(t, ws, open.RunID), env.Running(t, ws, limited.RunID)
 	held := must(db.OpenAllowances(ctx, server))(t)
 	workspaces := held[1].ID
 	estimate := corp.Call{}
@@ -331,6 +331,27 @@ func TestWhatADeadServerDidNotAccountForCountsAsSpent(t *testing.T) {
 	}
 	if left := must(db.OpenAllowances(ctx, server))(t); len(left) != 0 {
 		t.Errorf("%+v", left)
+	}
+}
+
+// A call is paid from the task's and from the workspace's budget, so that a
+// server that held little of the one cannot have spent much of the other.
+func TestAnEstimateIsNoMoreThanWasHeldOfEveryLimit(t *testing.T) {
+	t.Parallel()
+	env, ws, db := door(t)
+	ctx, server := t.Context(), corp.NewID[corp.ServerID]()
+	limitWorkspace(t, db, 150)
+	limited, open := env.Submit(t, ws, corp.TaskSpec{Budget: new(corp.Nanodollars(300))}), env.Submit(t, ws, corp.TaskSpec{})
+	env.Running(t, ws, limited.RunID)
+	must(db.GrantAllowance(ctx, server, limited.ID, 100, 100))(t)
+	held := must(db.OpenAllowances(ctx, server))(t)
+	ok(t, db.ReturnAllowance(ctx, held[1].ID, 60))
+	must(db.GrantAllowance(ctx, corp.NewID[corp.ServerID](), open.ID, 110, 110))(t)
+	estimate := corp.Call{}
+	ok(t, db.CloseAllowance(ctx, held[0].ID, &estimate))
+	balanced(t, env, ws)
+	if estimate.Cost != 40 {
+		t.Errorf("%s were estimated, want the 40 that were held of the workspace's", estimate.Cost)
 	}
 }
 
