@@ -1,5 +1,7 @@
 package corp
 
+import "slices"
+
 // Role is what a credential may do in its workspace. Each role may do all that
 // the one below may.
 type Role string
@@ -70,10 +72,8 @@ var ladder = map[Role]int{RoleViewer: 1, RoleMember: 2, RoleAdmin: 3, RoleOwner:
 // May says whether the role allows the action. An action or role that is not in
 // the table is never allowed.
 func (r Role) May(a Action) bool {
-	for _, allowed := range special[r] {
-		if a == allowed {
-			return true
-		}
+	if slices.Contains(special[r], a) {
+		return true
 	}
 	floor, ok := ladder[least[a]]
 	return ok && ladder[r] >= floor

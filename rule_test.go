@@ -69,7 +69,7 @@ func TestSecretsCarryTheirKindAndRefuseTypos(t *testing.T) {
 			t.Errorf("%q shows too much", shown)
 		}
 	}
-	if NewSecret(KeyPrefixLive) == NewSecret(KeyPrefixLive) {
+	if one, two := NewSecret(KeyPrefixLive), NewSecret(KeyPrefixLive); one == two {
 		t.Error("two secrets are the same")
 	}
 }

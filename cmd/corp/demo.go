@@ -50,7 +50,7 @@ temporary folder. It leaves nothing behind but, on a running server, the task.`,
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		// PostgreSQL runs as another user when we are root, and must pass through.
-		if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // passing through is not reading
+		if err := os.Chmod(dir, 0o711); err != nil {
 			return fmt.Errorf("open the temporary folder: %w", err)
 		}
 		d := &demo{o: o, dir: dir, progress: o.progress(false)}

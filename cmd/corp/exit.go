@@ -19,11 +19,11 @@ const (
 	exitLimit     = 5 // a money limit stopped it
 )
 
-// exitCoder is an error that has been told to the user already, and only sets
+// codeError is an error that has been told to the user already, and only sets
 // the exit code.
-type exitCoder int
+type codeError int
 
-func (e exitCoder) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+func (e codeError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 // usageError marks input that is wrong on the command line itself.
 type usageError struct{ error }
@@ -35,7 +35,7 @@ func exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if code, ok := errors.AsType[exitCoder](err); ok {
+	if code, ok := errors.AsType[codeError](err); ok {
 		return int(code)
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -54,7 +54,7 @@ func exitCode(err error) int {
 // report writes an error for a person: the sentence, the field it is about, and
 // what to do next.
 func report(w io.Writer, err error) {
-	if _, ok := errors.AsType[exitCoder](err); ok {
+	if _, ok := errors.AsType[codeError](err); ok {
 		return
 	}
 	e, ok := errors.AsType[*corp.Error](err)

@@ -43,7 +43,7 @@ func newAgentBuiltin(o *options) *cobra.Command {
 				Instructions: instructions, Home: o.env.Getenv("HOME"), Env: commandEnv(o.env.Environ()), Date: time.Now(), Version: version,
 			})
 			if code != 0 {
-				return exitCoder(code)
+				return codeError(code)
 			}
 			return nil
 		},

@@ -94,7 +94,7 @@ func (o *options) watch(ctx context.Context, c *client.Client, query client.Stre
 	}
 	for update, err := range c.Stream(ctx, query) {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // ctrl-c is how a person ends watching
+			return nil // ctrl-c is how a person ends watching
 		}
 		if err != nil {
 			return err

@@ -68,7 +68,7 @@ func (o *options) followLogs(ctx context.Context, c *client.Client, arg string) 
 	for update, err := range c.Stream(ctx, query) {
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return nil //nolint:nilerr // ctrl-c is how a person ends following
+			return nil // ctrl-c is how a person ends following
 		case err != nil:
 			return err
 		case o.Output == "table":

@@ -220,11 +220,11 @@ func (r runResult) exit() error {
 	case r.State == corp.TaskSucceeded:
 		return nil
 	case r.Reason == corp.ReasonBudget:
-		return exitCoder(exitLimit)
+		return codeError(exitLimit)
 	case r.State == corp.TaskCancelled:
-		return exitCoder(exitCancelled)
+		return codeError(exitCancelled)
 	default:
-		return exitCoder(exitFailed)
+		return codeError(exitFailed)
 	}
 }
 
