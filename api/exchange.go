@@ -64,11 +64,13 @@ func (a *API) exchanges(mux *http.ServeMux) http.Handler {
 
 // finish is deferred by exchanges.
 func (a *API) finish(w *recorder, r *http.Request, x *exchange, start time.Time) {
-	if thrown := recover(); thrown != nil && thrown != http.ErrAbortHandler { //nolint:errorlint // the sentinel is compared as net/http does
+	thrown := recover()
+	if thrown != nil && x.err == nil {
 		x.err = fmt.Errorf("panic: %v\n%s", thrown, debug.Stack())
-		if w.status == 0 {
-			x.write(w, r, x.err)
-		}
+	}
+	begun := w.status != 0
+	if thrown != nil && !begun {
+		x.write(w, r, x.err)
 	}
 	took := time.Since(start)
 	a.metrics.observe(x.pattern, w.status, took)
@@ -85,7 +87,7 @@ func (a *API) finish(w *recorder, r *http.Request, x *exchange, start time.Time)
 	if !x.run.IsZero() {
 		attrs = append(attrs, slog.String("run_id", x.run.String()))
 	}
-	if x.err != nil && w.status >= http.StatusInternalServerError {
+	if x.err != nil && (w.status >= http.StatusInternalServerError || thrown != nil) {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 		switch {
 		case r.Context().Err() != nil: // the client left, or the server stops: nobody's fault
@@ -96,6 +98,9 @@ func (a *API) finish(w *recorder, r *http.Request, x *exchange, start time.Time)
 		}
 	}
 	a.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+	if thrown != nil && begun {
+		panic(http.ErrAbortHandler) // cutting the connection tells the reader that the answer is not whole
+	}
 }
 
 func (x *exchange) workspace() corp.WorkspaceID {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -178,5 +179,45 @@ func TestDroppedConnectionsOfTheDatabaseAreSurvived(t *testing.T) {
 		if got := must[corp.Task](t)(o.owner().Task(t.Context(), task.ID)); got.ID != task.ID {
 			t.Error("another task")
 		}
+	}
+}
+
+// A fault in one request is that request's alone: it gets a problem, or a cut
+// connection when its answer had begun, and the log gets the cause.
+func TestAPanicEndsOneRequestOnly(t *testing.T) {
+	t.Parallel()
+	numbers, err := newMetrics(nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &journal{}
+	a := &API{Config: Config{Logger: slog.New(slog.NewJSONHandler(log, nil))}, metrics: numbers}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /before", func(http.ResponseWriter, *http.Request) { panic("the-cause-1") })
+	mux.HandleFunc("GET /within", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", 1<<16))
+		panic("the-cause-2")
+	})
+	mux.HandleFunc("GET /fine", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
+	h := &house{url: newLocalServer(t, a.exchanges(mux))}
+	if got := h.do(t, "", "GET", "/before", nil, ""); got.status != 500 || got.problem(t).Kind != corp.KindInternal || strings.Contains(got.body, "the-cause") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	resp, err := http.Get(h.url + "/within") //nolint:noctx // a test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+		t.Error("a broken answer looks whole")
+	}
+	if got := h.do(t, "", "GET", "/fine", nil, ""); got.body != "fine" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	for _, cause := range []string{"the-cause-1", "the-cause-2"} {
+		pgtest.Eventually(t, 10*time.Second, cause, func(context.Context) bool { return strings.Contains(log.text(), cause) })
+	}
+	if strings.Count(log.text(), `"level":"ERROR"`) != 2 || !strings.Contains(log.text(), "http_test.go") {
+		t.Errorf("the log: %s", log.text())
 	}
 }
