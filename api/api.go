@@ -11,6 +11,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -42,6 +43,10 @@ type Config struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // takes the API's own metrics
 	Gatherer   prometheus.Gatherer   // what /metrics shows
+	// BeforeFinish is called before a runner's end of a run is written down: the
+	// ledger may have calls of the run that its sums do not hold yet. It returns
+	// after two seconds at most.
+	BeforeFinish func(ctx context.Context, run corp.RunID)
 	// OnFinish is called after a runner has ended a run.
 	OnFinish func(ws corp.WorkspaceID, run corp.RunID)
 }

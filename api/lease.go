@@ -160,6 +160,9 @@ func (a *API) finishRun(ctx context.Context, who corp.Identity, in *finishInput)
 			return nil, err
 		}
 	}
+	if a.BeforeFinish != nil {
+		a.BeforeFinish(ctx, in.Run)
+	}
 	run, err := db.FinishRun(ctx, in.Run, in.Body.Epoch, in.Body.Outcome)
 	if err != nil {
 		return nil, err

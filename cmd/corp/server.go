@@ -107,9 +107,21 @@ func (s *server) connect() (err error) {
 	s.api, err = api.New(api.Config{
 		DB: s.db.DB, Hub: s.hub, Dispatcher: s.leader, Blobs: blobs, Ring: s.ring, GatewayURL: s.gatewayURL, Times: times,
 		Version: version, Logger: s.log, Registerer: metrics, Gatherer: metrics,
-		OnFinish: func(_ corp.WorkspaceID, run corp.RunID) { s.gateway.Forget(run) },
+		BeforeFinish: s.settleRun,
+		OnFinish:     func(_ corp.WorkspaceID, run corp.RunID) { s.gateway.Forget(run) },
 	})
 	return err
+}
+
+// settleRun gets a run's last calls into the ledger before its end is written
+// down, so that its sums hold them. A slow vendor does not hold up the end: its
+// call is added when it is done.
+func (s *server) settleRun(ctx context.Context, run corp.RunID) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := s.gateway.Flush(ctx, run); err != nil {
+		s.log.InfoContext(ctx, "a run ended before its last call was settled", "run_id", run, "error", err)
+	}
 }
 
 func (c *config) times() dispatch.Times {
@@ -157,10 +169,17 @@ func (s *server) run(ctx context.Context) error {
 	}
 	start("feed", s.hub.Run)
 	start("dispatch", s.leader.Run)
-	start("gateway", s.gateway.Run)
 	start("reconcile", s.loops.Run)
-	start("api", func(ctx context.Context) error { return serve(ctx, s.apiListener, s.api.Handler()) })
-	start("gateway listener", func(ctx context.Context) error { return serve(ctx, s.gatewayListener, s.gateway) })
+	start("api", func(ctx context.Context) error { return serve(ctx, ctx, s.apiListener, s.api.Handler(), 5*time.Second) })
+	// Model calls that are under way are paid for: they are answered to their end,
+	// and the ledger outlives them.
+	open, settle := context.WithCancel(context.WithoutCancel(live))
+	defer settle()
+	start("gateway", func(context.Context) error { return s.gateway.Run(open) })
+	start("gateway listener", func(ctx context.Context) error {
+		defer settle()
+		return serve(ctx, open, s.gatewayListener, s.gateway, 20*time.Second)
+	})
 
 	child, err := s.startRunner(live)
 	if err == nil {
@@ -176,10 +195,11 @@ func (s *server) run(ctx context.Context) error {
 	return errors.Join(err, parts.Wait())
 }
 
-// serve answers on l until ctx ends. Long polls and streams end with ctx; what
-// is left after five seconds is cut.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+// serve answers on l until ctx ends, and gives requests under way its patience;
+// what is left then is cut. Requests live in base: when that ends with ctx, long
+// polls and streams end at once.
+func serve(ctx, base context.Context, l net.Listener, h http.Handler, patience time.Duration) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return base }}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
 	select {
@@ -187,9 +207,9 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		return err
 	case <-ctx.Done():
 	}
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	if err := srv.Shutdown(patience); err != nil {
+	if err := srv.Shutdown(limit); err != nil {
 		return srv.Close()
 	}
 	return nil

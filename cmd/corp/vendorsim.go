@@ -52,7 +52,7 @@ the scenarios; "--scenario example" plays the built-in example.`,
 			return usageError{&corp.Error{Kind: corp.KindInvalid, Field: "listen", Message: "The simulated vendor cannot listen on " + listen + ".", Hint: "Name another address.", Err: err}}
 		}
 		_, _ = fmt.Fprintf(o.env.Out, "simulated vendor on http://%s (ctrl-c ends it)\n", l.Addr())
-		return serve(cmd.Context(), l, vendorsim.New(settings, scenarios...))
+		return serve(cmd.Context(), cmd.Context(), l, vendorsim.New(settings, scenarios...), 5*time.Second)
 	}
 	return cmd
 }
