@@ -304,11 +304,18 @@ func TestNoWorkspaceBleedsThroughThePool(t *testing.T) {
 		})
 	}
 	all.Wait()
-	left, err := narrow.LeftOnConnections(t.Context())
-	ok(t, err)
-	for _, setting := range left {
-		if setting != "|0|0|0" {
-			t.Errorf("left on a connection: %s", setting)
+	for _, ws := range workspaces { // the last calls were broken off, and their connections with them
+		must(narrow.In(ws).Agent(t.Context(), "default"))(t)
+		_, err := narrow.In(ws).CreateAgent(t.Context(), actor, corp.AgentSpec{Name: "default"})
+		wantKind(t, err, corp.KindConflict)
+		must(narrow.In(ws).CreateAgent(t.Context(), actor, corp.AgentSpec{Name: "another"}))(t)
+		must(narrow.In(ws).Agent(t.Context(), "another"))(t)
+		left, err := narrow.LeftOnConnections(t.Context())
+		ok(t, err)
+		for _, setting := range left {
+			if setting != "|0|0|0" {
+				t.Errorf("left on a connection: %s", setting)
+			}
 		}
 	}
 }

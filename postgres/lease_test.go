@@ -110,6 +110,9 @@ func TestAReleasedOrUnansweredRunGoesBackWithoutUsingAnAttempt(t *testing.T) {
 		}
 		_, err := env.DB.Auth().Run(ctx, lease.RunKeyHash)
 		wantKind(t, err, corp.KindUnauthenticated)
+		if !pgtest.Value[bool](t, env, `SELECT run_key_hash IS NULL FROM runs WHERE id = $1`, task.RunID) {
+			t.Error("the run key outlives its lease")
+		}
 	}
 }
 
@@ -151,6 +154,9 @@ func TestAFinishIsFinalAndMayBeRepeated(t *testing.T) {
 	}
 	if diff := cmp.Diff(run, must(db.FinishRun(ctx, task.RunID, lease.Epoch, o))(t)); diff != "" {
 		t.Error(diff)
+	}
+	if !pgtest.Value[bool](t, env, `SELECT run_key_hash IS NULL FROM runs WHERE id = $1`, task.RunID) {
+		t.Error("the run key outlives its run")
 	}
 	_, err := db.FinishRun(ctx, task.RunID, lease.Epoch, failed(corp.ReasonInternal))
 	wantKind(t, err, corp.KindLeaseLost)
@@ -383,6 +389,9 @@ func TestTimeIsUsedUpByTheDatabasesClockWithoutTheWaiting(t *testing.T) {
 	verdicts := must(system.BeatLeases(ctx, lease.RunnerID, []postgres.LeaseProof{{RunID: task.RunID, Epoch: lease.Epoch, SecretHash: lease.SecretHash}}, time.Minute))(t)
 	if len(verdicts) != 1 || verdicts[0].Say != corp.VerdictStop || verdicts[0].Reason != corp.ReasonTimeout || verdicts[0].Detail == "" {
 		t.Errorf("%+v", verdicts)
+	}
+	if pgtest.Value[bool](t, env, `SELECT stop_at IS NULL FROM runs WHERE id = $1`, task.RunID) {
+		t.Error("it is not written down when it was told to stop")
 	}
 	ok(t, db.ExpireRun(ctx, task.RunID, lease.Epoch))
 	if run, got := must(db.Run(ctx, task.RunID))(t), must(db.Task(ctx, task.ID))(t); run.State != corp.RunFailed || run.Reason != corp.ReasonTimeout || got.State != corp.TaskFailed {

@@ -315,6 +315,9 @@ func TestWhatADeadServerDidNotAccountForCountsAsSpent(t *testing.T) {
 	second, first := env.Running(t, ws, open.RunID), env.Running(t, ws, limited.RunID)
 	held := must(db.OpenAllowances(ctx, server))(t)
 	workspaces := held[1].ID
+	if refs := must(env.DB.System("test").OpenAllowances(ctx, server))(t); len(refs) != 2 || refs[0].AllowanceID != held[0].ID || refs[1].AllowanceID != workspaces {
+		t.Errorf("%+v, want the task's before the workspace's", refs)
+	}
 	estimate := corp.Call{}
 	ok(t, db.CloseAllowance(ctx, workspaces, &estimate)) // closes the task's first
 	ok(t, db.CloseAllowance(ctx, workspaces, &corp.Call{}))
