@@ -81,21 +81,28 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 	return collect(ctx, tx, pgx.RowToStructByName[leased], `
 		WITH fence AS (
 			SELECT FROM leaders WHERE shard = 0 AND term = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR SHARE
-		), c AS (
-			SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::bytea[], $9::bytea[], $10::bigint[], $11::bigint[])
-				AS c (workspace_id, run_id, epoch, runner_id, runner_name, lease_hash, run_key_hash, ack_ms, ttl_ms)
-		), t AS (
-			SELECT t.workspace_id, t.id FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id
-			JOIN c ON r.workspace_id = c.workspace_id AND r.id = c.run_id
-			WHERE t.state = 'queued' AND EXISTS (SELECT FROM fence)
-			ORDER BY t.workspace_id, t.id FOR NO KEY UPDATE OF t
+		), c AS MATERIALIZED ( -- by primary key, in the order of the locks: without statistics the planner would join every queued task
+			SELECT u.*, r.task_id
+			FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::bytea[], $9::bytea[], $10::bigint[], $11::bigint[])
+				AS u (workspace_id, run_id, epoch, runner_id, runner_name, lease_hash, run_key_hash, ack_ms, ttl_ms)
+			CROSS JOIN LATERAL (SELECT r.task_id FROM runs r WHERE r.workspace_id = u.workspace_id AND r.id = u.run_id LIMIT 1) r
+			ORDER BY u.workspace_id, r.task_id
+		), t AS MATERIALIZED (
+			SELECT c.* FROM c
+			CROSS JOIN LATERAL (
+				SELECT t.state FROM tasks t WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id AND EXISTS (SELECT FROM fence)
+				LIMIT 1 FOR NO KEY UPDATE) task
+			CROSS JOIN LATERAL (
+				SELECT r.state, r.epoch, r.not_before FROM runs r WHERE r.workspace_id = c.workspace_id AND r.id = c.run_id
+					AND task.state = 'queued' -- which also keeps the order of the locks: first the task
+				LIMIT 1 FOR NO KEY UPDATE) run
+			WHERE run.state = 'queued' AND run.epoch = c.epoch - 1
+				AND (run.not_before IS NULL OR run.not_before <= clock_timestamp())
 		), r AS (
-			UPDATE runs r SET state = 'leased', reason = '', detail = '', epoch = c.epoch, runner_id = c.runner_id, runner_name = c.runner_name,
-				lease_hash = c.lease_hash, run_key_hash = c.run_key_hash, leased_at = clock_timestamp(),
-				lease_expires_at = clock_timestamp() + c.ack_ms * interval '1 millisecond', lease_ttl_ms = c.ttl_ms
-			FROM c, t
-			WHERE r.workspace_id = c.workspace_id AND r.id = c.run_id AND t.workspace_id = r.workspace_id AND t.id = r.task_id
-				AND r.state = 'queued' AND r.epoch = c.epoch - 1 AND (r.not_before IS NULL OR r.not_before <= clock_timestamp())
+			UPDATE runs r SET state = 'leased', reason = '', detail = '', epoch = t.epoch, runner_id = t.runner_id, runner_name = t.runner_name,
+				lease_hash = t.lease_hash, run_key_hash = t.run_key_hash, leased_at = clock_timestamp(),
+				lease_expires_at = clock_timestamp() + t.ack_ms * interval '1 millisecond', lease_ttl_ms = t.ttl_ms
+			FROM t WHERE r.workspace_id = t.workspace_id AND r.id = t.run_id
 			RETURNING r.workspace_id, r.id, r.task_id, r.attempt
 		), begun AS (
 			UPDATE tasks t SET state = 'running', reason = '', detail = '', started_at = coalesce(t.started_at, clock_timestamp())
