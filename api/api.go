@@ -30,7 +30,7 @@ import (
 )
 
 // Config is what an API is built from. Everything is needed but Registerer,
-// Gatherer and OnFinish.
+// Gatherer, BeforeFinish and OnFinish.
 type Config struct {
 	DB         *postgres.DB
 	Hub        *feed.Hub
