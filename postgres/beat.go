@@ -34,13 +34,17 @@ func (s SystemDB) BeatLeases(ctx context.Context, runner corp.RunnerID, proofs [
 		StopDetail string
 	}
 	found, err := querySystem(ctx, s, pgx.RowToStructByName[beaten], `
-		WITH mine AS (
+		WITH p AS (
+			SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::bytea[]) AS p (id, epoch, hash) ORDER BY id
+		), mine AS MATERIALIZED ( -- row by row through the index, whatever the statistics say, and in the order of the locks
 			SELECT r.workspace_id, r.id, (r.state <> 'leased' AND `+usedUp+`) AS late, t.timeout_seconds
-			FROM unnest($2::uuid[], $3::bigint[], $4::bytea[]) AS p (id, epoch, hash)
-			JOIN runs r ON r.id = p.id AND r.lease_hash = p.hash AND r.epoch = p.epoch
-			JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-			WHERE r.runner_id = $1 AND r.state IN ('leased', 'running', 'waiting')
-			ORDER BY r.id FOR NO KEY UPDATE OF r
+			FROM p
+			CROSS JOIN LATERAL (
+				SELECT r.workspace_id, r.id, r.task_id, r.runner_id, r.epoch, r.state, r.started_at, r.waited_ms, r.waiting_since
+				FROM runs r WHERE r.id = p.id AND r.lease_hash = p.hash LIMIT 1 FOR NO KEY UPDATE) r
+			CROSS JOIN LATERAL (
+				SELECT t.timeout_seconds FROM tasks t WHERE t.workspace_id = r.workspace_id AND t.id = r.task_id LIMIT 1) t
+			WHERE r.runner_id = $1 AND r.epoch = p.epoch AND r.state IN ('leased', 'running', 'waiting')
 		)
 		UPDATE runs r SET
 			lease_expires_at = CASE WHEN r.state = 'leased' THEN r.lease_expires_at ELSE clock_timestamp() + $5::bigint * interval '1 millisecond' END,

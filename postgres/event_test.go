@@ -194,3 +194,27 @@ func TestThePoolsOutliveTheirConnections(t *testing.T) {
 		})
 	}
 }
+
+// Heartbeats are the most frequent writes there are: they must not touch an
+// index, else the table and its indexes grow with every one.
+func TestAHeartbeatTouchesNoIndex(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	ws := env.Workspace(t)
+	lease := env.Running(t, ws, env.Submit(t, ws, corp.TaskSpec{}).RunID)
+	updates := func(column string) int64 {
+		return pgtest.Value[int64](t, env, `SELECT `+column+` FROM pg_stat_user_tables WHERE relname = 'runs'`)
+	}
+	const beats = 50
+	proofs := []postgres.LeaseProof{{RunID: lease.RunID, Epoch: lease.Epoch, SecretHash: lease.SecretHash}}
+	for range beats {
+		if v := must(env.DB.System("test").BeatLeases(t.Context(), lease.RunnerID, proofs, time.Minute))(t); v[0].Say != corp.VerdictOK {
+			t.Fatal(v)
+		}
+	}
+	env.DB.Close() // a connection that ends reports what it counted
+	pgtest.Eventually(t, 30*time.Second, "all updates are counted", func(context.Context) bool { return updates("n_tup_upd") >= beats })
+	if cold := updates("n_tup_upd") - updates("n_tup_hot_upd"); cold > 5 {
+		t.Errorf("%d of %d updates wrote to an index", cold, updates("n_tup_upd"))
+	}
+}

@@ -258,7 +258,8 @@ CREATE TABLE runs (
     FOREIGN KEY (workspace_id, patch_id) REFERENCES blobs (workspace_id, id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX runs_open ON runs (workspace_id, id) WHERE state IN ('queued', 'leased', 'running', 'waiting');
-CREATE INDEX runs_leased ON runs (lease_expires_at) WHERE state IN ('leased', 'running', 'waiting');
+-- Not by lease_expires_at: heartbeats change it, and change no index this way.
+CREATE INDEX runs_leased ON runs (runner_id) WHERE state IN ('leased', 'running', 'waiting');
 CREATE UNIQUE INDEX runs_run_key ON runs (workspace_id, run_key_hash) WHERE run_key_hash IS NOT NULL;
 CREATE INDEX runs_by_key ON runs USING hash (run_key_hash) WHERE run_key_hash IS NOT NULL;
 CREATE INDEX runs_by_id ON runs (id) WHERE lease_hash IS NOT NULL;
