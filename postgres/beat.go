@@ -36,7 +36,7 @@ func (s SystemDB) BeatLeases(ctx context.Context, runner corp.RunnerID, proofs [
 	found, err := querySystem(ctx, s, pgx.RowToStructByName[beaten], `
 		WITH p AS (
 			SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::bytea[]) AS p (id, epoch, hash) ORDER BY id
-		), mine AS MATERIALIZED ( -- row by row through the index, whatever the statistics say, and in the order of the locks
+		), mine AS ( -- row by row through the index, whatever the statistics say, and in the order of the locks
 			SELECT r.workspace_id, r.id, (r.state <> 'leased' AND `+usedUp+`) AS late, t.timeout_seconds
 			FROM p
 			CROSS JOIN LATERAL (
@@ -45,6 +45,7 @@ func (s SystemDB) BeatLeases(ctx context.Context, runner corp.RunnerID, proofs [
 			CROSS JOIN LATERAL (
 				SELECT t.timeout_seconds FROM tasks t WHERE t.workspace_id = r.workspace_id AND t.id = r.task_id LIMIT 1) t
 			WHERE r.runner_id = $1 AND r.epoch = p.epoch AND r.state IN ('leased', 'running', 'waiting')
+			OFFSET 0
 		)
 		UPDATE runs r SET
 			lease_expires_at = CASE WHEN r.state = 'leased' THEN r.lease_expires_at ELSE clock_timestamp() + $5::bigint * interval '1 millisecond' END,

@@ -63,6 +63,8 @@ type leased struct {
 	Attempt     int
 }
 
+// claim is one statement. OFFSET 0 keeps the planner from merging its parts: each
+// row is looked up by its key, in the order of the locks.
 func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, claims []Claim) ([]leased, error) {
 	n := len(claims)
 	workspaces, runs, epochs := make([]corp.WorkspaceID, n), make([]corp.RunID, n), make([]int64, n)
@@ -81,13 +83,13 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 	return collect(ctx, tx, pgx.RowToStructByName[leased], `
 		WITH fence AS (
 			SELECT FROM leaders WHERE shard = 0 AND term = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR SHARE
-		), c AS MATERIALIZED ( -- by primary key, in the order of the locks: without statistics the planner would join every queued task
+		), c AS ( -- by primary key, in the order of the locks: without statistics the planner would join every queued task
 			SELECT u.*, r.task_id
 			FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::bytea[], $9::bytea[], $10::bigint[], $11::bigint[])
 				AS u (workspace_id, run_id, epoch, runner_id, runner_name, lease_hash, run_key_hash, ack_ms, ttl_ms)
 			CROSS JOIN LATERAL (SELECT r.task_id FROM runs r WHERE r.workspace_id = u.workspace_id AND r.id = u.run_id LIMIT 1) r
-			ORDER BY u.workspace_id, r.task_id
-		), t AS MATERIALIZED (
+			ORDER BY u.workspace_id, r.task_id OFFSET 0
+		), t AS (
 			SELECT c.* FROM c
 			CROSS JOIN LATERAL (
 				SELECT t.state FROM tasks t WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id AND EXISTS (SELECT FROM fence)
@@ -98,6 +100,7 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 				LIMIT 1 FOR NO KEY UPDATE) run
 			WHERE run.state = 'queued' AND run.epoch = c.epoch - 1
 				AND (run.not_before IS NULL OR run.not_before <= clock_timestamp())
+			OFFSET 0
 		), r AS (
 			UPDATE runs r SET state = 'leased', reason = '', detail = '', epoch = t.epoch, runner_id = t.runner_id, runner_name = t.runner_name,
 				lease_hash = t.lease_hash, run_key_hash = t.run_key_hash, leased_at = clock_timestamp(),
