@@ -34,6 +34,7 @@ type setting struct{ key, value string }
 var hardening = []setting{
 	{"core.hooksPath", "/dev/null"},
 	{"core.fsmonitor", "false"},
+	{"core.alternateRefsCommand", "true"}, // says that there are none
 	{"core.attributesFile", "/dev/null"},
 	{"core.excludesFile", "/dev/null"},
 	{"core.autocrlf", "false"},
@@ -67,6 +68,26 @@ func overNetwork() []setting {
 // fromFile allows the local transport, for paths that we chose ourselves.
 var fromFile = []setting{{"protocol.file.allow", "always"}}
 
+// allowedProtocols lists the transports that a configuration allows, as git's
+// own variable has it. Unlike protocol.allow it cannot be outdone by a
+// repository that allows itself a single one, such as ext, which runs commands.
+func allowedProtocols(config []setting) string {
+	var names []string
+	for _, s := range config {
+		rest, isProtocol := strings.CutPrefix(s.key, "protocol.")
+		if name, allows := strings.CutSuffix(rest, ".allow"); isProtocol && allows {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ":")
+}
+
+// sshCommand lets ssh use what the operator hands in by SSH_AUTH_SOCK and what
+// the system knows of hosts. The keys and the configuration in the home of the
+// runner's user are that user's: a task of any workspace could name an address
+// that they open.
+const sshCommand = "ssh -F none -oIdentityFile=none -oForwardAgent=no -oBatchMode=yes -oConnectTimeout=20"
+
 // environment is the whole environment of a git process: none of the user's
 // or the system's configuration, no prompt, no replaced objects.
 func environment(home string, config []setting) []string {
@@ -74,7 +95,7 @@ func environment(home string, config []setting) []string {
 		"PATH=" + gitPath, "HOME=" + home, "LC_ALL=C", "TZ=UTC",
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_ATTR_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "SSH_ASKPASS=",
 		"GIT_OPTIONAL_LOCKS=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_EDITOR=false", "GIT_PAGER=cat",
-		"GIT_SSH_COMMAND=ssh -oBatchMode=yes -oConnectTimeout=20",
+		"GIT_SSH_COMMAND=" + sshCommand, "GIT_ALLOW_PROTOCOL=" + allowedProtocols(config),
 	}
 	all := append(append([]setting{}, hardening...), config...)
 	for i, s := range all {
