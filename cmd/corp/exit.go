@@ -52,14 +52,14 @@ func exitCode(err error) int {
 }
 
 // report writes an error for a person: the sentence, the field it is about, and
-// what to do next.
+// what to do next. It may repeat what a server or a remote said, so it is cleaned.
 func report(w io.Writer, err error) {
 	if _, ok := errors.AsType[codeError](err); ok {
 		return
 	}
 	e, ok := errors.AsType[*corp.Error](err)
 	if !ok {
-		_, _ = fmt.Fprintf(w, "corp: %v\n", err)
+		_, _ = fmt.Fprintf(w, "corp: %s\n", clean(err.Error()))
 		return
 	}
 	var b strings.Builder
@@ -74,5 +74,5 @@ func report(w io.Writer, err error) {
 	if e.Hint != "" {
 		b.WriteString("\n      " + e.Hint)
 	}
-	_, _ = fmt.Fprintln(w, b.String())
+	_, _ = fmt.Fprintln(w, clean(b.String()))
 }

@@ -126,7 +126,7 @@ func newDiff(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err = io.Copy(o.env.Out, patch); err != nil {
+			if err = o.showPatch(patch); err != nil {
 				err = fmt.Errorf("read the patch: %w", err)
 			}
 			if closed := patch.Close(); err == nil {
@@ -135,4 +135,14 @@ func newDiff(o *options) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// showPatch writes a patch byte for byte, so that git applies it; but on a
+// terminal what an agent wrote into its files must not act.
+func (o *options) showPatch(patch io.Reader) error {
+	if o.env.Terminal {
+		return cleanTo(o.env.Out, patch)
+	}
+	_, err := io.Copy(o.env.Out, patch)
+	return err
 }

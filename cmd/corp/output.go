@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -83,7 +85,7 @@ func row(w io.Writer, cells ...any) {
 // control characters become spaces.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		if steers(r) {
 			return ' '
 		}
 		return r
@@ -93,14 +95,34 @@ func oneLine(s string) string {
 // clean is oneLine for text that keeps its lines.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return r
-		}
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		if r != '\n' && r != '\t' && steers(r) {
 			return ' '
 		}
 		return r
 	}, s)
+}
+
+// steers says whether a terminal takes a character for a command, or shows what
+// follows in another order than it is read in.
+func steers(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}
+
+// cleanTo copies text for a terminal, cleaned line by line.
+func cleanTo(w io.Writer, from io.Reader) error {
+	lines := bufio.NewReaderSize(from, 64<<10)
+	for {
+		piece, err := lines.ReadSlice('\n')
+		if _, failed := io.WriteString(w, clean(string(piece))); failed != nil {
+			return failed
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
 }
 
 // shorten cuts text to n runes.

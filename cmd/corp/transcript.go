@@ -51,7 +51,7 @@ func (t *transcript) event(e corp.Event) {
 	if detail := data.Get("detail").String(); detail != "" {
 		line += ": " + detail
 	}
-	t.line(styleDim, "· ", line)
+	t.line(styleDim, "· ", clean(line))
 }
 
 func (t *transcript) entry(e corp.Entry) {
