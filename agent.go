@@ -31,3 +31,9 @@ type Agent struct {
 	CreatedAt  time.Time  `json:"created_at"`
 	ArchivedAt *time.Time `json:"archived_at,omitempty"`
 }
+
+// FirstAgent is the agent that every workspace starts with, and that a task
+// without one gets. Its model needs a provider named anthropic.
+func FirstAgent() AgentSpec {
+	return AgentSpec{Name: "default", Runtime: RuntimeBuiltin, Model: "anthropic/claude-sonnet-4-5"}
+}

@@ -47,6 +47,9 @@ func (a *API) createWorkspace(ctx context.Context, who corp.Identity, in *create
 	if err != nil {
 		return nil, err
 	}
+	if _, err := a.DB.In(ws.ID).CreateAgent(ctx, who.Actor, corp.FirstAgent()); err != nil {
+		return nil, err
+	}
 	secret := corp.NewSecret(corp.KeyPrefixLive)
 	key, err := a.DB.In(ws.ID).CreateAPIKey(ctx, who.Actor, newKey(who.Actor, "first owner", corp.RoleOwner, secret, nil), a.Ring.Hash(secret))
 	if err != nil {

@@ -15,8 +15,6 @@ import (
 const (
 	anthropicKeyEnv  = "ANTHROPIC_API_KEY"
 	defaultWorkspace = "default"
-	defaultAgent     = "default"
-	defaultModel     = "anthropic/claude-sonnet-4-5"
 )
 
 // furnish makes what a first start needs (a workspace, an agent, the keys that
@@ -80,7 +78,7 @@ func (s *server) signIn(ctx context.Context) error {
 		return err
 	}
 	in := s.db.In(ws.ID)
-	_, err = in.CreateAgent(ctx, corp.ActorSystem, corp.AgentSpec{Name: defaultAgent, Runtime: corp.RuntimeBuiltin, Model: defaultModel})
+	_, err = in.CreateAgent(ctx, corp.ActorSystem, corp.FirstAgent())
 	if err != nil && corp.KindOf(err) != corp.KindConflict {
 		return err
 	}
