@@ -30,6 +30,9 @@ func newAgentBuiltin(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: runner.AgentSubcommand, Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := sandbox.Conceal(); err != nil { // the run key is in our environment
+				return err
+			}
 			settings, err := runner.ReadAgentSettings(o.env.Getenv)
 			if err != nil {
 				return err

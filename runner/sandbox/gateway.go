@@ -24,6 +24,12 @@ const (
 	headerTimeout = 30 * time.Second
 	dialTimeout   = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
+
+	// maxInbound is how many connections of one sandbox are open at a time; more
+	// wait. Each costs the runner, whose descriptors all runs share, two.
+	maxInbound = 256
+	// maxHeaderBytes is what the gateway itself takes.
+	maxHeaderBytes = 64 << 10
 )
 
 // Gateway is the outer end of a sandbox's way out: it takes HTTP from the unix
@@ -56,6 +62,7 @@ func OpenGateway(socket string, upstream *url.URL, logger *slog.Logger) (*Gatewa
 		Handler:           passOn(upstream, logger),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return g, nil
@@ -107,7 +114,7 @@ func (g *Gateway) listenUnix(path string) error {
 		}
 		return err
 	}
-	g.listener = listener
+	g.listener = newBounded(listener, maxInbound)
 	return nil
 }
 

@@ -75,6 +75,9 @@ func (f *firstProcess) start() error {
 	if err := f.order.dropRights(); err != nil {
 		return fmt.Errorf("give up rights: %w", err)
 	}
+	if err := Conceal(); err != nil { // after the change of user, which may undo it
+		return err
+	}
 	if f.order.Port != 0 {
 		if err := forward(f.order.Port, f.order.Socket); err != nil {
 			return err

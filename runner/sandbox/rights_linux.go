@@ -26,6 +26,16 @@ func keepDescriptors() error {
 	return nil
 }
 
+// Conceal keeps other processes of the same user from this one's memory,
+// environment and descriptors: what an agent runs must not read its key or
+// speak in its name. A program that is started from here is as open as any.
+func Conceal() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("close the process to others: %w", err)
+	}
+	return nil
+}
+
 // dropRights becomes the order's user and gives up every capability, for this
 // thread and so for what it forks. It fails rather than going on with more
 // rights than ordered.

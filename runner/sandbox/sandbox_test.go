@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -282,6 +283,9 @@ func TestTheEnvironmentIsOnNoArgumentListAndInNoOuterProcess(t *testing.T) {
 		}
 		for _, name := range []string{"cmdline", "environ"} {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", process.cmd.Process.Pid, name))
+			if errors.Is(err, fs.ErrPermission) && name == "environ" {
+				continue // closed even to the user that started it
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
