@@ -203,7 +203,7 @@ func TestAPanicEndsOneRequestOnly(t *testing.T) {
 	if got := h.do(t, "", "GET", "/before", nil, ""); got.status != 500 || got.problem(t).Kind != corp.KindInternal || strings.Contains(got.body, "the-cause") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	resp, err := http.Get(h.url + "/within") //nolint:noctx // a test's own server
+	resp, err := http.Get(h.url + "/within")
 	if err != nil {
 		t.Fatal(err)
 	}

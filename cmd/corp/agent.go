@@ -29,17 +29,9 @@ func newAgent(o *options) *cobra.Command {
 			header:  []any{"NAME", "VERSION", "RUNTIME", "MODEL", "ID", "CREATED"},
 			columns: func(a corp.Agent) []any { return []any{a.Name, a.Version, a.Runtime, a.Model, a.ID, ago(a.CreatedAt)} },
 		}),
-		&cobra.Command{
-			Use: "archive NAME", Short: "Retire an agent; its tasks stay", Args: cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := o.connect()
-				if err != nil {
-					return err
-				}
-				a, err := c.ArchiveAgent(cmd.Context(), args[0])
-				return o.showAgent(a, "archived", err)
-			},
-		},
+		newChange(o, "archive NAME", "Retire an agent; its tasks stay",
+			func(ctx context.Context, c *client.Client, name string) (corp.Agent, error) { return c.ArchiveAgent(ctx, name) },
+			func(a corp.Agent) error { return o.showAgent(a, "archived", nil) }),
 	)
 }
 

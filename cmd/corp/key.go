@@ -35,24 +35,17 @@ func newKey(o *options) *cobra.Command {
 				return []any{k.Name, k.Role, k.Prefix, state, used, k.ID}
 			},
 		}),
-		&cobra.Command{
-			Use: "revoke ID", Short: "Revoke a key at once", Args: cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				id, err := parseArg[corp.APIKeyID](args[0])
+		newChange(o, "revoke ID", "Revoke a key at once",
+			func(ctx context.Context, c *client.Client, text string) (corp.APIKey, error) {
+				id, err := parseArg[corp.APIKeyID](text)
 				if err != nil {
-					return err
+					return corp.APIKey{}, err
 				}
-				c, err := o.connect()
-				if err != nil {
-					return err
-				}
-				k, err := c.RevokeAPIKey(cmd.Context(), id)
-				if err != nil {
-					return err
-				}
-				return o.print(k, func(w *tabwriter.Writer) { row(w, "Key "+k.Name+" revoked: "+k.ID.String()) })
+				return c.RevokeAPIKey(ctx, id)
 			},
-		},
+			func(k corp.APIKey) error {
+				return o.print(k, func(w *tabwriter.Writer) { row(w, "Key "+k.Name+" revoked: "+k.ID.String()) })
+			}),
 	)
 }
 

@@ -109,6 +109,22 @@ func (o *options) watch(ctx context.Context, c *client.Client, query client.Stre
 	return nil
 }
 
+// newChange is a command that does one thing to the object that its argument
+// names, and shows what became of it.
+func newChange[T any](o *options, use, short string, do func(ctx context.Context, c *client.Client, name string) (T, error), show func(T) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := o.connect()
+		if err != nil {
+			return err
+		}
+		changed, err := do(cmd.Context(), c, args[0])
+		if err != nil {
+			return err
+		}
+		return show(changed)
+	}}
+}
+
 // parent is a command that only groups others.
 func parent(use, short string, subs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short}

@@ -28,20 +28,15 @@ func newProvider(o *options) *cobra.Command {
 				return []any{p.Name, p.Dialect, p.Vendor, p.BaseURL, of, p.ID}
 			},
 		}),
-		&cobra.Command{
-			Use: "archive NAME", Short: "Retire a provider; its calls stay in the ledger", Args: cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := o.connect()
+		newChange(o, "archive NAME", "Retire a provider; its calls stay in the ledger",
+			func(ctx context.Context, c *client.Client, name string) (corp.Provider, error) {
+				p, err := findProvider(ctx, c, name)
 				if err != nil {
-					return err
+					return p, err
 				}
-				p, err := findProvider(cmd.Context(), c, args[0])
-				if err == nil {
-					p, err = c.ArchiveProvider(cmd.Context(), p.ID)
-				}
-				return o.showProvider(p, "archived", err)
+				return c.ArchiveProvider(ctx, p.ID)
 			},
-		},
+			func(p corp.Provider) error { return o.showProvider(p, "archived", nil) }),
 	)
 }
 

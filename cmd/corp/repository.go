@@ -22,20 +22,15 @@ func newRepository(o *options) *cobra.Command {
 			header:  []any{"NAME", "URL", "BASE", "CREDENTIAL", "ID"},
 			columns: func(r corp.Repository) []any { return []any{r.Name, r.URL, r.DefaultBase, r.HasCredential, r.ID} },
 		}),
-		&cobra.Command{
-			Use: "archive NAME", Short: "Retire a repository; its tasks stay", Args: cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := o.connect()
+		newChange(o, "archive NAME", "Retire a repository; its tasks stay",
+			func(ctx context.Context, c *client.Client, name string) (corp.Repository, error) {
+				r, err := findRepository(ctx, c, name)
 				if err != nil {
-					return err
+					return r, err
 				}
-				r, err := findRepository(cmd.Context(), c, args[0])
-				if err == nil {
-					r, err = c.ArchiveRepository(cmd.Context(), r.ID)
-				}
-				return o.showRepository(r, "archived", err)
+				return c.ArchiveRepository(ctx, r.ID)
 			},
-		},
+			func(r corp.Repository) error { return o.showRepository(r, "archived", nil) }),
 	)
 }
 

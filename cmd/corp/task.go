@@ -29,21 +29,17 @@ func newTask(o *options) *cobra.Command {
 		},
 	})
 	change := func(use, short string, do func(context.Context, *client.Client, corp.TaskID) (corp.Task, error)) *cobra.Command {
-		return &cobra.Command{Use: use + " TASK", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := parseArg[corp.TaskID](args[0])
-			if err != nil {
-				return err
-			}
-			c, err := o.connect()
-			if err != nil {
-				return err
-			}
-			t, err := do(cmd.Context(), c, id)
-			if err != nil {
-				return err
-			}
-			return o.print(t, func(w *tabwriter.Writer) { row(w, fmt.Sprintf("Task %s is %s. %s", t.ID, t.State, t.Detail)) })
-		}}
+		return newChange(o, use+" TASK", short,
+			func(ctx context.Context, c *client.Client, text string) (corp.Task, error) {
+				id, err := parseArg[corp.TaskID](text)
+				if err != nil {
+					return corp.Task{}, err
+				}
+				return do(ctx, c, id)
+			},
+			func(t corp.Task) error {
+				return o.print(t, func(w *tabwriter.Writer) { row(w, fmt.Sprintf("Task %s is %s. %s", t.ID, t.State, t.Detail)) })
+			})
 	}
 	return parent("task", "List, show, cancel and retry tasks", list, newTaskShow(o),
 		change("cancel", "Cancel a task; a running one is told to stop", func(ctx context.Context, c *client.Client, id corp.TaskID) (corp.Task, error) {

@@ -20,7 +20,7 @@ func TestACommandInTheConfigurationOfALocalRepositoryNeverRuns(t *testing.T) {
 			t.Parallel()
 			repository, other, dir := userRepository(t), userRepository(t), t.TempDir()
 			sign, evil, branch := filepath.Join(dir, "sign"), filepath.Join(dir, "evil.sh"), Branch(task)
-			if err := os.WriteFile(evil, []byte("#!/bin/sh\ntouch "+sign+"\nexit 1\n"), 0o700); err != nil { //nolint:gosec // it must be a program
+			if err := os.WriteFile(evil, []byte("#!/bin/sh\ntouch "+sign+"\nexit 1\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 			bundle := filepath.Join(dir, "bundles", "result.bundle")
