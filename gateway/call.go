@@ -72,6 +72,11 @@ func (x *exchange) message(ctx context.Context) {
 		x.refuse(ctx, r, &c.record)
 		return
 	}
+	if r := c.late(ctx); r != nil {
+		x.g.purse.release(c.reservation)
+		x.refuse(ctx, r, nil)
+		return
+	}
 	if err := c.begin(); err != nil {
 		x.g.purse.release(c.reservation)
 		r := unavailable("The gateway could not write its journal.")
@@ -162,6 +167,24 @@ func (c *call) reserve(ctx context.Context, money *taskMoney) *refusal {
 		c.record.Edits = append(c.record.Edits, "output_cap")
 	}
 	return nil
+}
+
+// late refuses a call that took so long to read and to pay for that nobody waits
+// for it any more, or that its run has ended meanwhile.
+func (c *call) late(ctx context.Context) *refusal {
+	if err := ctx.Err(); err != nil {
+		r := unavailable("The call was given up before it was sent.")
+		r.cause = err
+		return r
+	}
+	if time.Since(c.began) <= c.g.Times.Identity {
+		return nil
+	}
+	run, err := c.g.directory.run(ctx, c.g.dialect.Key(c.r.Header))
+	if err != nil {
+		return refused(err)
+	}
+	return stopped(run.StopReason)
 }
 
 // begin notes in the journal that the call is about to be sent.

@@ -13,7 +13,7 @@ import (
 func (p *purse) giveBack(ctx context.Context, ws corp.WorkspaceID, a *account) bool {
 	p.mu.Lock()
 	allowance, amount := a.allowance, max(a.free, 0)
-	closing := a.reserved == 0 && a.pending == 0 && (amount > 0 || a.doubt)
+	closing := a.idle()
 	a.free -= amount
 	a.shed = false
 	lost := allowance.IsZero() && a.doubt
@@ -41,6 +41,10 @@ func (p *purse) giveBack(ctx context.Context, ws corp.WorkspaceID, a *account) b
 	}
 	return err == nil
 }
+
+// idle says that no call is paid from the account and all that were are in the
+// database. The purse is locked.
+func (a *account) idle() bool { return a.reserved == 0 && a.pending == 0 }
 
 // adopt finds the allowance of a grant whose answer was lost, so that the next
 // sweep can close it.
@@ -82,15 +86,15 @@ func (p *purse) due() (found []idle) {
 	now := time.Now()
 	old := func(a *account) bool { return a.shed || now.Sub(a.used) > p.times.Idle }
 	want := func(a *account) bool {
-		idle := a.reserved == 0 && a.pending == 0
-		return (a.free > 0 && !a.allowance.IsZero() || a.doubt && idle) && old(a)
+		held := !a.allowance.IsZero()
+		return (a.free > 0 && held || (held || a.doubt) && a.idle()) && old(a) // one that is used up is closed, too
 	}
 	for id, t := range p.tasks {
 		a := t.account
 		if want(a) {
 			found = append(found, idle{t.space, a})
 		}
-		if t.users == 0 && a.reserved == 0 && a.pending == 0 && a.allowance.IsZero() && !a.doubt && now.Sub(t.checked) > p.times.Idle {
+		if t.users == 0 && a.idle() && a.allowance.IsZero() && !a.doubt && t.checked.age() > p.times.Idle {
 			delete(p.tasks, id)
 		}
 	}
@@ -103,13 +107,17 @@ func (p *purse) due() (found []idle) {
 }
 
 // check drops what this server believes to hold of allowances that are closed:
-// after a long silence (a suspended process, a lost database) another server may
-// have taken this one for dead and settled its allowances.
+// after a long silence (a suspended process or machine, a lost database) another
+// server may have taken this one for dead and settled its allowances. It says
+// that this server lives before it looks, so that nobody does so right after.
 func (p *purse) check(ctx context.Context, s *space) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.exit()
+	if err := p.db.System("gateway").TouchServer(ctx, p.server); err != nil && corp.KindOf(err) != corp.KindNotFound {
+		return err
+	}
 	open, err := p.db.In(s.id).OpenAllowances(ctx, p.server)
 	if err != nil {
 		return err
@@ -120,7 +128,7 @@ func (p *purse) check(ctx context.Context, s *space) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.heard = time.Now()
+	s.heard = present()
 	drop := func(a *account) {
 		if !a.allowance.IsZero() && !still[a.allowance] {
 			a.allowance, a.free = corp.AllowanceID{}, 0

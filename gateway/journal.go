@@ -17,7 +17,7 @@ import (
 )
 
 // journal is a file that knows, at every moment, which calls are under way and
-// which are counted but not yet in the database. A line is one write(2), so
+// which are counted but not yet in the database. A line is one pwrite(2), so
 // after kill -9 of this process it is there or it is not; only a machine that
 // stops can lose more, and the next start can tell by the boot id.
 type journal struct {
@@ -102,7 +102,8 @@ func (j *journal) write(l line) error {
 	if j.f == nil {
 		return j.dead
 	}
-	n, err := j.f.Write(text)
+	// At its place, not at the file's offset, which a line cut off has moved on.
+	n, err := j.f.WriteAt(text, j.size)
 	if err != nil || n != len(text) {
 		// A part of a line in the middle of the file would hide the next one.
 		if cut := j.f.Truncate(j.size); cut != nil {
@@ -167,9 +168,9 @@ func (j *journal) rewrite() error {
 	return nil
 }
 
-// close ends the journal. With nothing left in it the file is removed: the next
-// start has nothing to do.
-func (j *journal) close() error {
+// close ends the journal. With nothing left in it, and nothing else to keep it
+// for, the file is removed: the next start has nothing to do.
+func (j *journal) close(keep bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.f == nil {
@@ -178,7 +179,7 @@ func (j *journal) close() error {
 	err := j.f.Close()
 	j.f = nil
 	j.dead = errors.New("the journal is closed")
-	if len(j.live) == 0 {
+	if len(j.live) == 0 && !keep {
 		err = errors.Join(err, os.Remove(j.path))
 	}
 	return err

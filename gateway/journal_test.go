@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -147,7 +148,7 @@ func TestJournalStaysSmallAndKeepsWhatIsLive(t *testing.T) {
 	if p := mustRead(t, path); !p.whole || p.lines[0].Record.ID != kept.Record.ID {
 		t.Error("the live call is gone")
 	}
-	if err := j.close(); err != nil {
+	if err := j.close(false); err != nil {
 		t.Fatal(err)
 	}
 	if p := mustRead(t, path); p == nil {
@@ -157,7 +158,7 @@ func TestJournalStaysSmallAndKeepsWhatIsLive(t *testing.T) {
 		t.Error("a closed journal was written to")
 	}
 	done, path := newJournal(t)
-	if err := done.close(); err != nil {
+	if err := done.close(false); err != nil {
 		t.Fatal(err)
 	}
 	if p, err := readJournal(path); p != nil || err != nil {
@@ -236,6 +237,31 @@ func TestFullDiskLeavesTheJournalWhole(t *testing.T) {
 	}
 	if p := mustRead(t, path); !p.whole || len(p.lines) != 1 || p.lines[0].Record.Cost != 2 {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A disk that fills up takes the beginning of a line, which is then cut off.
+func TestHalfALineThatWasCutOffHidesNoOther(t *testing.T) {
+	t.Parallel()
+	j, path := newJournal(t)
+	first, second := journalLine(1), journalLine(2)
+	if err := j.write(first); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.f.Seek(0, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.f.WriteString("00000000 half a line"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.f.Truncate(j.size); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.write(second); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]line{first, second}, mustRead(t, path).lines); diff != "" {
+		t.Error(diff)
 	}
 }
 

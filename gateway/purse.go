@@ -33,7 +33,7 @@ type space struct {
 	id      corp.WorkspaceID
 	door    chan struct{} // holds one value while nobody is inside
 	account *account      // of the workspace's own budget
-	heard   time.Time     // when the database last answered about it
+	heard   moment        // when the database last answered about it
 }
 
 // taskMoney is the money of one task. It stays while anybody uses it.
@@ -42,7 +42,7 @@ type taskMoney struct {
 	space   *space
 	account *account
 	users   int
-	checked time.Time // when the limits were last read
+	checked moment // when the limits were last read
 	fresh   chan struct{}
 }
 
@@ -65,6 +65,22 @@ func newPurse(db *postgres.DB, server corp.ServerID, times Times) *purse {
 	return &purse{db: db, server: server, times: times, tasks: map[corp.TaskID]*taskMoney{}, spaces: map[corp.WorkspaceID]*space{}}
 }
 
+// moment is a point in time by both clocks of this machine: the one that
+// durations are measured by stands still while the machine sleeps, and the time
+// of day may be set.
+type moment struct{ steady, wall time.Time }
+
+func present() moment {
+	now := time.Now()
+	return moment{now, now.Round(0)} // Round takes the steady clock's reading away
+}
+
+// age returns how long ago it was, by the clock that says more.
+func (m moment) age() time.Duration {
+	now := present()
+	return max(now.steady.Sub(m.steady), now.wall.Sub(m.wall).Abs())
+}
+
 func newAccount() *account { return &account{changed: make(chan struct{})} }
 
 // open returns the money of a task with limits that are at most Times.Budget
@@ -75,7 +91,7 @@ func (p *purse) open(ctx context.Context, ws corp.WorkspaceID, task corp.TaskID)
 	if s == nil {
 		s = &space{id: ws, door: make(chan struct{}, 1), account: newAccount()}
 		s.door <- struct{}{}
-		s.heard = time.Now()
+		s.heard = present()
 		p.spaces[ws] = s
 	}
 	t := p.tasks[task]
@@ -105,7 +121,7 @@ func (p *purse) refresh(ctx context.Context, t *taskMoney) error {
 	stale := func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return time.Since(t.checked) > p.times.Budget
+		return t.checked.age() > p.times.Budget
 	}
 	if !stale() {
 		return nil
@@ -133,12 +149,12 @@ func (p *purse) refresh(ctx context.Context, t *taskMoney) error {
 func (p *purse) silent(s *space) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Since(s.heard) > p.times.Silence
+	return s.heard.age() > p.times.Silence
 }
 
 // limits reads the budgets of a task and its workspace.
 func (p *purse) limits(ctx context.Context, t *taskMoney) ([]corp.Budget, error) {
-	asked := time.Now()
+	asked := present()
 	budgets, err := p.db.In(t.space.id).Budgets(ctx, t.id)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,5 +109,78 @@ func TestCallThatCostsMoreThanItsBoundIsPaidByTheNext(t *testing.T) {
 	n.want, n.least = 500, 500
 	if again, _, err := p.reserve(t.Context(), money, n); corp.KindOf(err) != corp.KindLimit {
 		t.Errorf("%+v, %v: only a quarter is left", again, err)
+	}
+}
+
+// What a call used up to the last nanodollar, or more, is let go like the rest:
+// neither the allowance nor the memory of its task stays for ever.
+func TestAllowanceThatIsUsedUpIsClosedAndItsTaskForgotten(t *testing.T) {
+	t.Parallel()
+	for _, cost := range []corp.Nanodollars{corp.Dollar, corp.Dollar + 1} {
+		p, env, ws := testPurse(t, 0)
+		budget := corp.Dollar
+		task := env.Submit(t, ws, corp.TaskSpec{Budget: &budget})
+		money, err := p.open(t.Context(), ws, task.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := p.reserve(t.Context(), money, dollarCall())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.settle(r, cost)
+		p.recorded(r)
+		p.leave(money)
+		pgtest.Eventually(t, 5*time.Second, "the task is forgotten", func(ctx context.Context) bool {
+			p.sweep(ctx)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return len(p.tasks) == 0
+		})
+		if open, err := env.DB.In(ws).OpenAllowances(t.Context(), p.server); err != nil || len(open) != 0 {
+			t.Errorf("%+v, %v", open, err)
+		}
+	}
+}
+
+// A machine that sleeps stops the clock that durations are measured by, but not
+// the time of day.
+func TestSleepOfTheMachineCountsAsASilence(t *testing.T) {
+	t.Parallel()
+	p, env, ws := testPurse(t, time.Hour)
+	money := opened(t, p, env, ws, 10*corp.Dollar)
+	system := env.DB.System("test")
+	if err := system.RegisterServer(t.Context(), p.server, "x", "x"); err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := p.reserve(t.Context(), money, dollarCall())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.release(r)
+	env.Exec(t, `UPDATE servers SET seen_at = clock_timestamp() - interval '1 hour' WHERE id = $1`, p.server)
+	if err := env.DB.In(ws).CloseAllowance(t.Context(), r.parts[0].charge.AllowanceID, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.times.Budget = DefaultTimes().Budget
+	p.mu.Lock()
+	money.checked.wall = money.checked.wall.Add(-time.Hour)
+	money.space.heard.wall = money.space.heard.wall.Add(-time.Hour)
+	p.mu.Unlock()
+	if err := p.refresh(t.Context(), money); err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	free := money.account.free
+	p.mu.Unlock()
+	if free != 0 {
+		t.Errorf("%v of a closed allowance count as free", free)
+	}
+	if _, _, err := p.reserve(t.Context(), money, dollarCall()); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := system.DeadServers(t.Context(), time.Minute)
+	if err != nil || slices.Contains(dead, p.server) {
+		t.Errorf("what it holds now may be taken from it at once: %v, %v", dead, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,32 +60,88 @@ func (g *Gateway) Recover(ctx context.Context) error {
 
 // replay records what a journal knows and closes its server's allowances.
 func (g *Gateway) replay(ctx context.Context, before *past, boot string) error {
-	records := map[corp.WorkspaceID][]postgres.CallRecord{}
+	lines := map[corp.WorkspaceID][]line{}
 	unsettled := 0
 	for _, l := range before.lines {
 		if !l.Settled {
 			unsettled++
 			l.Record.Call = unsettledCall(l.Record.Call)
 		}
-		records[l.Workspace] = append(records[l.Workspace], l.Record)
+		lines[l.Workspace] = append(lines[l.Workspace], l)
 	}
-	for ws, list := range records {
-		for len(list) > 0 {
-			n := min(len(list), maxBatch)
-			if err := g.DB.In(ws).RecordCalls(ctx, list[:n]); err != nil {
+	var refused []line
+	for _, list := range lines {
+		for batch := range slices.Chunk(list, maxBatch) {
+			out, err := g.recordPast(ctx, batch)
+			if err != nil {
 				return err
 			}
-			list = list[n:]
+			refused = append(refused, out...)
 		}
 	}
+	if err := g.putAside(ctx, before.header, refused); err != nil {
+		return err
+	}
 	// Without the same boot, or with a hole in the file, calls may be missing.
-	whole := before.whole && boot != "" && boot == before.Boot
+	whole := before.whole && boot != "" && boot == before.Boot && len(refused) == 0
 	closed, err := g.closeAllowances(ctx, before, whole)
 	if err != nil {
 		return err
 	}
 	g.Logger.InfoContext(ctx, "calls of the last process recovered", "server_id", before.Server, "calls", len(before.lines), "unsettled", unsettled, "allowances", closed, "exact", whole)
 	return nil
+}
+
+// passing says whether an error is about this moment and not about what was asked.
+func passing(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || corp.KindOf(err) == corp.KindUnavailable
+}
+
+// recordPast records one workspace's calls and returns those that the database
+// will never take: of a workspace that is not in it, or out of its bounds.
+func (g *Gateway) recordPast(ctx context.Context, batch []line) (refused []line, err error) {
+	records := make([]postgres.CallRecord, len(batch))
+	for i := range batch {
+		records[i] = batch[i].Record
+	}
+	err = g.DB.In(batch[0].Workspace).RecordCalls(ctx, records)
+	switch {
+	case err == nil:
+		return nil, nil
+	case passing(ctx, err):
+		return nil, err
+	case len(batch) == 1:
+		g.Logger.ErrorContext(ctx, "call of the last process not recorded", "request_id", batch[0].Record.ID, "workspace_id", batch[0].Workspace, "error", err)
+		return batch, nil
+	}
+	for one := range slices.Chunk(batch, 1) { // one must not hold up the others
+		out, err := g.recordPast(ctx, one)
+		if err != nil {
+			return nil, err
+		}
+		refused = append(refused, out...)
+	}
+	return refused, nil
+}
+
+// putAside keeps lines that cannot be recorded in a file of the same form beside
+// the journal, for a person to look at. The server must be able to start.
+func (g *Gateway) putAside(ctx context.Context, h header, refused []line) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	path := fmt.Sprintf("%s.refused-%d", g.JournalPath, time.Now().Unix())
+	j, err := createJournal(path, h)
+	if err != nil {
+		return err
+	}
+	for _, l := range refused {
+		if err := j.write(l); err != nil {
+			return errors.Join(err, j.close(true))
+		}
+	}
+	g.Logger.ErrorContext(ctx, "calls that cannot be recorded put aside", "path", path, "calls", len(refused))
+	return j.close(true)
 }
 
 // unsettledCall is what is written of a call whose answer nobody counted.
@@ -94,7 +151,7 @@ func unsettledCall(c corp.Call) corp.Call {
 	return c
 }
 
-func (g *Gateway) closeAllowances(ctx context.Context, before *past, whole bool) (int, error) {
+func (g *Gateway) closeAllowances(ctx context.Context, before *past, whole bool) (closed int, err error) {
 	open, err := g.DB.System("gateway recovery").OpenAllowances(ctx, before.Server)
 	if err != nil {
 		return 0, err
@@ -107,11 +164,17 @@ func (g *Gateway) closeAllowances(ctx context.Context, before *past, whole bool)
 				Detail: "This server's journal does not tell all; the cost is the most that the calls it may be missing can have been.",
 			}
 		}
-		if err := g.DB.In(ref.Workspace).CloseAllowance(ctx, ref.AllowanceID, lost); err != nil {
+		err := g.DB.In(ref.Workspace).CloseAllowance(ctx, ref.AllowanceID, lost)
+		switch {
+		case err == nil:
+			closed++
+		case passing(ctx, err):
 			return 0, err
+		default: // package reconcile tries it again
+			g.Logger.ErrorContext(ctx, "allowance of the last process not closed", "workspace_id", ref.Workspace, "allowance_id", ref.AllowanceID, "error", err)
 		}
 	}
-	return len(open), nil
+	return closed, nil
 }
 
 // bootID names the present run of this machine's kernel; "" when that is not known.

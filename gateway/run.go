@@ -59,7 +59,8 @@ func (g *Gateway) close(ctx context.Context) error {
 	} else {
 		err = g.giveAllBack(ctx)
 	}
-	return errors.Join(err, g.journal.Load().close(), g.lock.close())
+	// What could not be given back is settled exactly by whoever finds the journal.
+	return errors.Join(err, g.journal.Load().close(err != nil), g.lock.close())
 }
 
 // giveAllBack closes every allowance of this server. All calls have ended and are
