@@ -34,6 +34,7 @@ type server struct {
 	listen  string
 	gateway string
 	args    []string
+	env     []string // besides a clean one
 	cmd     *exec.Cmd
 	ended   chan struct{}
 	log     *lockedBuffer
@@ -61,7 +62,7 @@ func (s *server) up() {
 	s.t.Helper()
 	args := append([]string{"up", "--data", s.data, "--listen", s.listen, "--gateway-listen", s.gateway, "--slots", "2"}, s.args...)
 	s.cmd = exec.Command(binary, args...)
-	s.cmd.Env = cleanEnv(s.data)
+	s.cmd.Env = append(cleanEnv(s.data), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
