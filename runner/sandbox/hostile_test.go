@@ -39,7 +39,7 @@ func TestConnectionsOfOneSandboxAreBounded(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(server.Close)
-	dir, err := os.MkdirTemp("", "") // a socket's address must be short for the test to dial it
+	dir, err := os.MkdirTemp("", "") //nolint:usetesting // a socket's address must be short for the test to dial it
 	if err != nil {
 		t.Fatal(err)
 	}
