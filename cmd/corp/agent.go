@@ -30,7 +30,9 @@ func newAgent(o *options) *cobra.Command {
 			columns: func(a corp.Agent) []any { return []any{a.Name, a.Version, a.Runtime, a.Model, a.ID, ago(a.CreatedAt)} },
 		}),
 		newChange(o, "archive NAME", "Retire an agent; its tasks stay",
-			func(ctx context.Context, c *client.Client, name string) (corp.Agent, error) { return c.ArchiveAgent(ctx, name) },
+			func(ctx context.Context, c *client.Client, name string) (corp.Agent, error) {
+				return c.ArchiveAgent(ctx, name)
+			},
 			func(a corp.Agent) error { return o.showAgent(a, "archived", nil) }),
 	)
 }
