@@ -126,8 +126,8 @@ func (g *Gateway) recorded(batch []settled) {
 
 // enter lets a call begin, unless the gateway stops, the run has too many under
 // way or the database has not taken the last ones.
-func (g *Gateway) enter(run corp.RunID) *refusal {
-	if g.ledger.full() {
+func (g *Gateway) enter(ws corp.WorkspaceID, run corp.RunID) *refusal {
+	if g.ledger.full(ws) {
 		return unavailable("Finished calls are waiting for the database, so no new ones begin.")
 	}
 	g.mu.Lock()

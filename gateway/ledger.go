@@ -74,11 +74,13 @@ func (l *ledger) hurry() {
 	}
 }
 
-// full says whether so many calls wait for the database that no new one may begin.
-func (l *ledger) full() bool {
+// full says whether so many calls wait for the database that no new one of the
+// workspace may begin. One whose rows cannot be written leaves room for others.
+func (l *ledger) full(ws corp.WorkspaceID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.size >= maxUnflushed
+	q := l.queues[ws]
+	return l.size >= maxUnflushed || q != nil && len(q.calls) >= maxUnflushed/2
 }
 
 // lag returns how many calls wait, and for how long the oldest has.

@@ -351,3 +351,30 @@ func TestWhoLeavesWhileWaitingHasNotReachedTheLimit(t *testing.T) {
 		t.Errorf("%+v, %v", run, err)
 	}
 }
+
+// Numbers that no call can have must not keep the calls that follow, or those of
+// others, out of the ledger.
+func TestAbsurdCountsAreRecordedAndHoldUpNothing(t *testing.T) {
+	t.Parallel()
+	part := `{"type":"compaction","input_tokens":1099511627776,"output_tokens":1099511627776}`
+	for name, usage := range map[string]string{
+		"huge":     `{"input_tokens":1,"output_tokens":1,"iterations":[` + strings.Repeat(part+",", 3000) + part + `]}`,
+		"negative": `{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":0,"iterations":[{"cache_creation":{"ephemeral_5m_input_tokens":-5,"ephemeral_1h_input_tokens":5}}]}`,
+	} {
+		vendor := &recording{answer: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"id":"msg_1","type":"message","model":"claude-sonnet-4-5","content":[],"stop_reason":"end_turn","usage":`+usage+`}`)
+		}}
+		a := newWorld(t, vendor, func(c *gateway.Config) { c.Times.Shutdown = time.Second }).run(0)
+		for range 3 {
+			if got := a.call(message("sim/claude-sonnet-4-5", "hi", "100", false)); got.status != 200 {
+				t.Fatalf("%s: %d %s", name, got.status, got.body)
+			}
+		}
+		for _, c := range a.calls(3) {
+			if c.Cost <= 0 || name == "huge" && !c.Estimated {
+				t.Errorf("%s: %+v", name, c)
+			}
+		}
+	}
+}

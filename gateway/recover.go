@@ -69,22 +69,25 @@ func (g *Gateway) replay(ctx context.Context, before *past, boot string) error {
 		}
 		lines[l.Workspace] = append(lines[l.Workspace], l)
 	}
+	// Without the same boot, or with a hole in the file, calls may be missing; what
+	// one workspace lacks says nothing about another.
+	whole := before.whole && boot != "" && boot == before.Boot
 	var refused []line
-	for _, list := range lines {
+	lacking := map[corp.WorkspaceID]bool{}
+	for ws, list := range lines {
 		for batch := range slices.Chunk(list, maxBatch) {
 			out, err := g.recordPast(ctx, batch)
 			if err != nil {
 				return err
 			}
 			refused = append(refused, out...)
+			lacking[ws] = lacking[ws] || len(out) > 0
 		}
 	}
 	if err := g.putAside(ctx, before.header, refused); err != nil {
 		return err
 	}
-	// Without the same boot, or with a hole in the file, calls may be missing.
-	whole := before.whole && boot != "" && boot == before.Boot && len(refused) == 0
-	closed, err := g.closeAllowances(ctx, before, whole)
+	closed, err := g.closeAllowances(ctx, before, func(ws corp.WorkspaceID) bool { return whole && !lacking[ws] })
 	if err != nil {
 		return err
 	}
@@ -146,19 +149,19 @@ func (g *Gateway) putAside(ctx context.Context, h header, refused []line) error 
 
 // unsettledCall is what is written of a call whose answer nobody counted.
 func unsettledCall(c corp.Call) corp.Call {
-	c.Outcome, c.Estimated, c.Cost = corp.CallUnsettled, true, c.Reserved
+	c.Outcome, c.Estimated, c.Cost = corp.CallUnsettled, true, min(c.Reserved, maxCost)
 	c.Detail = "The server stopped before the answer was counted; the cost is the most that it can have been."
 	return c
 }
 
-func (g *Gateway) closeAllowances(ctx context.Context, before *past, whole bool) (closed int, err error) {
+func (g *Gateway) closeAllowances(ctx context.Context, before *past, whole func(corp.WorkspaceID) bool) (closed int, err error) {
 	open, err := g.DB.System("gateway recovery").OpenAllowances(ctx, before.Server)
 	if err != nil {
 		return 0, err
 	}
 	for _, ref := range open {
 		var lost *corp.Call
-		if !whole {
+		if !whole(ref.Workspace) {
 			lost = &corp.Call{
 				Outcome: corp.CallUnsettled, Estimated: true,
 				Detail: "This server's journal does not tell all; the cost is the most that the calls it may be missing can have been.",

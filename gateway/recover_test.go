@@ -23,6 +23,13 @@ func TestCallThatCannotBeRecordedIsPutAside(t *testing.T) {
 	task := env.Submit(t, ws, corp.TaskSpec{Budget: &budget})
 	env.Running(t, ws, task.RunID)
 	server := corp.NewID[corp.ServerID]()
+	// Another workspace, about whose calls the journal is not in doubt.
+	beside := env.Workspace(t)
+	other := env.Submit(t, beside, corp.TaskSpec{Budget: &budget})
+	env.Running(t, beside, other.RunID)
+	if _, err := env.DB.In(beside).GrantAllowance(t.Context(), server, other.ID, 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
 	grants, err := env.DB.In(ws).GrantAllowance(t.Context(), server, task.ID, 1000, 1000)
 	if err != nil {
 		t.Fatal(err)
@@ -32,12 +39,12 @@ func TestCallThatCannotBeRecordedIsPutAside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, foreign, bad := journalLine(300), journalLine(7), journalLine(8)
+	good, foreign := journalLine(300), journalLine(7)
 	good.Settled, good.Workspace = true, ws
 	good.Record.TaskID, good.Record.RunID, good.Record.AgentID = task.ID, task.RunID, task.AgentID
 	good.Record.Charges = []postgres.Charge{{AllowanceID: grants[0].AllowanceID, BudgetID: grants[0].BudgetID}}
 	foreign.Settled = true
-	bad = good
+	bad := good
 	bad.Record.ID, bad.Record.Cost = corp.NewID[corp.CallID](), -1
 	for _, l := range []line{foreign, good, bad} {
 		if err := j.write(l); err != nil {
@@ -69,6 +76,9 @@ func TestCallThatCannotBeRecordedIsPutAside(t *testing.T) {
 	// The call that is missing may have cost all that was held beside the one that is not.
 	if len(calls.Items) != 2 || sum != 1000 {
 		t.Errorf("%d calls for %v: %+v", len(calls.Items), sum, calls.Items)
+	}
+	if list, err := env.DB.In(beside).Budgets(t.Context(), other.ID); err != nil || list[0].Granted != 0 || list[0].Spent != 0 {
+		t.Errorf("%+v, %v", list, err)
 	}
 	aside, err := filepath.Glob(path + ".refused-*")
 	if err != nil || len(aside) != 1 {

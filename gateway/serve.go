@@ -81,7 +81,7 @@ func (x *exchange) admitted(ctx context.Context, carry func(context.Context)) {
 		x.refuse(ctx, r, nil)
 		return
 	}
-	if r := x.g.enter(run.RunID); r != nil {
+	if r := x.g.enter(run.Workspace, run.RunID); r != nil {
 		x.refuse(ctx, r, nil)
 		return
 	}

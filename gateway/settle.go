@@ -104,6 +104,27 @@ func (c *call) judge(a *answer) {
 	default:
 		c.judgeAnswer(a)
 	}
+	c.bound()
+}
+
+// What is beyond any call. A vendor that reports more is broken, and its numbers
+// must not add up to sums that the ledger cannot hold.
+const (
+	maxTokens = 1 << 40
+	maxCost   = 1_000_000 * corp.Dollar
+)
+
+// bound keeps a broken vendor's numbers within what can be written down.
+func (c *call) bound() {
+	r := &c.record
+	u := &r.Usage
+	for _, n := range []*int64{&u.FreshInput, &u.CacheRead, &u.CacheWriteShort, &u.CacheWriteLong, &u.Output} {
+		*n = min(max(*n, 0), maxTokens)
+	}
+	if r.Cost < 0 || r.Cost > maxCost {
+		r.Cost, r.Estimated = maxCost, true
+		c.note("the vendor reported more than any call can use")
+	}
 }
 
 func (c *call) judgeAnswer(a *answer) {

@@ -64,7 +64,7 @@ const (
 	maxBody       = 32 << 20         // of a request, in bytes: the vendor's own limit
 	databaseTime  = 10 * time.Second // for one statement that must not be left in doubt
 	maxDrain      = 16 << 20         // read on for the count after the client left, in bytes
-	maxUnflushed  = 10_000           // calls that wait for the database before new ones are refused
+	maxUnflushed  = 10_000           // calls that wait for the database before new ones are refused; half as many of one workspace
 	maxOpenPerRun = 64               // calls of one run at a time
 	maxBatch      = 200              // calls in one transaction
 	leastOutput   = 1_024            // tokens; a cap below this helps nobody

@@ -93,9 +93,10 @@ func (c *counts) split() (short, long int64, ok bool) {
 			continue
 		}
 		if made := it.Get("cache_creation"); made.IsObject() {
-			short += made.Get("ephemeral_5m_input_tokens").Int()
-			long += made.Get("ephemeral_1h_input_tokens").Int()
-			ok = true
+			var s, l *int64
+			number(made.Get("ephemeral_5m_input_tokens"), &s)
+			number(made.Get("ephemeral_1h_input_tokens"), &l)
+			short, long, ok = short+or(s, 0), long+or(l, 0), true
 		}
 	}
 	return short, long, ok && short+long == or(c.written, short+long)
