@@ -67,25 +67,40 @@ type uploadResultInput struct {
 
 // holder proves a lease and returns the door to the run's workspace. A lease of
 // another workspace, of an older epoch or of no run at all is lost: the runner's
-// next step is the same.
+// next step is the same. The run may have ended: a finish can be repeated.
 func (a *API) holder(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease) (postgres.WorkspaceDB, corp.WorkspaceID, error) {
+	proof, err := a.prove(ctx, who, run, lease)
+	return a.DB.In(proof.Workspace), proof.Workspace, err
+}
+
+// worker is holder for what only a run under way may do: read its source, store
+// its result.
+func (a *API) worker(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease) (postgres.WorkspaceDB, corp.WorkspaceID, error) {
+	proof, err := a.prove(ctx, who, run, lease)
+	if err == nil && !proof.State.Leased() {
+		err = corp.LeaseLost()
+	}
+	return a.DB.In(proof.Workspace), proof.Workspace, err
+}
+
+func (a *API) prove(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease) (postgres.LeaseIdentity, error) {
 	x := exchangeOf(ctx)
 	x.run = run
 	if lease.RunID != run {
-		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, corp.Invalid("run_id", "The lease is for another run than the address.", "Send the request to the lease's own run.")
+		return postgres.LeaseIdentity{}, corp.Invalid("run_id", "The lease is for another run than the address.", "Send the request to the lease's own run.")
 	}
 	if prefix, ok := corp.SecretPrefix(lease.Secret); !ok || prefix != corp.KeyPrefixLease {
-		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, corp.LeaseLost()
+		return postgres.LeaseIdentity{}, corp.LeaseLost()
 	}
 	proof, err := a.DB.Auth().Lease(ctx, run, a.Ring.Hash(lease.Secret))
 	if err != nil {
-		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, err
+		return postgres.LeaseIdentity{}, err
 	}
 	if proof.Epoch != lease.Epoch || !who.Workspace.IsZero() && who.Workspace != proof.Workspace {
-		return postgres.WorkspaceDB{}, corp.WorkspaceID{}, corp.LeaseLost()
+		return postgres.LeaseIdentity{}, corp.LeaseLost()
 	}
 	x.ws = proof.Workspace
-	return a.DB.In(proof.Workspace), proof.Workspace, nil
+	return proof, nil
 }
 
 func (a *API) ackRun(ctx context.Context, who corp.Identity, in *ackInput) (*nothing, error) {
@@ -175,7 +190,7 @@ func (a *API) finishRun(ctx context.Context, who corp.Identity, in *finishInput)
 }
 
 func (a *API) downloadSource(ctx context.Context, who corp.Identity, in *sourceInput) (*huma.StreamResponse, error) {
-	db, ws, err := a.holder(ctx, who, in.Run, in.lease(in.Run))
+	db, ws, err := a.worker(ctx, who, in.Run, in.lease(in.Run))
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +210,7 @@ func (a *API) downloadSource(ctx context.Context, who corp.Identity, in *sourceI
 }
 
 func (a *API) uploadResult(ctx context.Context, who corp.Identity, in *uploadResultInput) (*body[corp.Blob], error) {
-	_, ws, err := a.holder(ctx, who, in.Run, in.lease(in.Run))
+	_, ws, err := a.worker(ctx, who, in.Run, in.lease(in.Run))
 	if err != nil {
 		return nil, err
 	}

@@ -117,6 +117,11 @@ func TestTheWorkspacesProviderComesBeforeTheInstallations(t *testing.T) {
 	if _, sealed, _, _ = db.ResolveProvider(ctx, "house"); string(sealed) != "sealed" {
 		t.Errorf("an update without a key changed it to %q", sealed)
 	}
+	moved := mine.ProviderSpec
+	moved.BaseURL = "https://elsewhere.example"
+	if _, err := db.UpdateProvider(ctx, actor, mine.ID, moved, nil); corp.KindOf(err) != corp.KindInvalid {
+		t.Errorf("the kept key would be sent to another address: %v", err)
+	}
 	must(db.UpdateProvider(ctx, actor, mine.ID, mine.ProviderSpec, []byte("other")))(t)
 	if _, sealed, _, _ = db.ResolveProvider(ctx, "house"); string(sealed) != "other" {
 		t.Errorf("key %q", sealed)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -30,19 +31,39 @@ func (w WorkspaceDB) CreateProvider(ctx context.Context, actor corp.Actor, id co
 	return made, err
 }
 
-// UpdateProvider changes a vendor account of the workspace; a nil key leaves the
-// key as it is.
+// UpdateProvider changes a vendor account of the workspace. A nil key leaves the
+// key as it is, which another address does not allow: the key would be sent to
+// whoever listens there.
 func (w WorkspaceDB) UpdateProvider(ctx context.Context, actor corp.Actor, id corp.ProviderID, spec corp.ProviderSpec, sealedKey []byte) (changed corp.Provider, err error) {
 	err = w.in(ctx, func(tx pgx.Tx) error {
 		changed, err = collectOne(ctx, tx, "provider", scanProvider, `
 			UPDATE providers SET name = $3, dialect = $4, base_url = $5, vendor = $6, key = coalesce($7, key)
-			WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL RETURNING `+providerColumns, w.ws, id, spec.Name, spec.Dialect, spec.BaseURL, vendorOf(spec), sealedKey)
+			WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL AND ($7::bytea IS NOT NULL OR base_url = $5)
+			RETURNING `+providerColumns, w.ws, id, spec.Name, spec.Dialect, spec.BaseURL, vendorOf(spec), sealedKey)
+		if corp.KindOf(err) == corp.KindNotFound && sealedKey == nil {
+			return w.movedProvider(ctx, tx, id, err)
+		}
 		if err != nil {
 			return err
 		}
 		return w.emit(ctx, tx, event{kind: "provider.updated", data: about{id.String(), spec.Name, actor}})
 	})
 	return changed, err
+}
+
+// movedProvider tells a provider that is not there from one whose key would have
+// been sent to another address.
+func (w WorkspaceDB) movedProvider(ctx context.Context, tx pgx.Tx, id corp.ProviderID, notFound error) error {
+	var there bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM providers WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL)`, w.ws, id).Scan(&there)
+	switch {
+	case err != nil:
+		return fmt.Errorf("update provider: %w", err)
+	case there:
+		return corp.Invalid("key", "Another address needs the vendor's key again: the one that is kept is not sent elsewhere.", "Send the key with the new base_url.")
+	default:
+		return notFound
+	}
 }
 
 // vendorOf says whose prices apply: a dialect is named like its own vendor.

@@ -38,6 +38,7 @@ type config struct {
 	Slots         int
 	Sandbox       string
 	ReadOnly      []string
+	GitEnv        []string
 	LogFormat     string
 	LogLevel      string
 	LeaseTTL      time.Duration
@@ -70,6 +71,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.Slots, "slots", max(2, runtime.NumCPU()), "runs that the runner carries out at a time")
 	f.StringVar(&c.Sandbox, "sandbox", "bubblewrap", "bubblewrap, or none to run agents without protection")
 	f.StringSliceVar(&c.ReadOnly, "sandbox-read", nil, "folders that agents may read besides the system, such as a module cache")
+	f.StringSliceVar(&c.GitEnv, "git-env", defaultGitEnv(), gitEnvUsage)
 	f.StringVar(&c.LogFormat, "log-format", "json", "json or text")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&c.LeaseTTL, "lease-ttl", 30*time.Second, "how long a runner may be silent")

@@ -16,9 +16,10 @@ import (
 // local is the context that "corp up" leaves in its data folder, so that the
 // command line on the same machine signs itself in.
 type local struct {
-	Server   string `json:"server"`
-	Key      string `json:"key"`
-	Operator string `json:"operator_key"`
+	Server    string          `json:"server"`
+	Key       string          `json:"key"`
+	Operator  string          `json:"operator_key"`
+	RunnerKey corp.OperatorID `json:"runner_key_id,omitzero"` // of the runner that the server started last
 }
 
 const localFile = "context.json"

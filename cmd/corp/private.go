@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -63,7 +64,7 @@ func startPrivate(ctx context.Context, env *environment, dir string) (local, fun
 	l, err := awaitServer(ctx, dir, ended)
 	if err != nil {
 		stop()
-		return local{}, nothing, fmt.Errorf("%w\n%s", err, strings.TrimSpace(said.String()))
+		return local{}, nothing, &corp.Error{Kind: corp.KindUnavailable, Message: "The private server did not get ready.", Hint: "It said: " + strings.TrimSpace(said.String()), Err: err}
 	}
 	return l, stop, nil
 }
@@ -77,9 +78,9 @@ func awaitServer(ctx context.Context, dir string, ended <-chan struct{}) (local,
 	for {
 		select {
 		case <-ended:
-			return local{}, &corp.Error{Kind: corp.KindUnavailable, Message: "The private server did not start.", Hint: "What it said follows."}
+			return local{}, errors.New("it ended")
 		case <-ctx.Done():
-			return local{}, &corp.Error{Kind: corp.KindUnavailable, Message: "The private server did not get ready in time.", Hint: "What it said follows."}
+			return local{}, fmt.Errorf("it took too long: %w", ctx.Err())
 		case <-tick.C:
 		}
 		l, err := readLocal(dir)

@@ -46,6 +46,7 @@ type runnerFlags struct {
 	slots               int
 	labels, readOnly    []string
 	env                 []string
+	gitEnv              []string
 	logFormat, logLevel string
 }
 
@@ -65,6 +66,7 @@ outgoing connections.`,
 	f.StringSliceVar(&r.labels, "label", nil, "what this machine has, for tasks that ask for it")
 	f.StringSliceVar(&r.readOnly, "sandbox-read", nil, "folders that agents may read besides the system, such as a module cache")
 	f.StringArrayVar(&r.env, "sandbox-env", nil, "NAME=value for agents and checks")
+	f.StringSliceVar(&r.gitEnv, "git-env", defaultGitEnv(), gitEnvUsage)
 	f.StringVar(&r.logFormat, "log-format", "json", "json or text")
 	f.StringVar(&r.logLevel, "log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return o.startRunner(cmd.Context(), r) }
@@ -95,12 +97,29 @@ func (o *options) startRunner(ctx context.Context, flags runnerFlags) error {
 	}
 	r, err := runner.New(runner.Config{
 		Client: c, Name: flags.name, Slots: flags.slots, Labels: flags.labels, WorkDir: absolute(flags.work), Sandbox: level,
-		ReadOnly: flags.readOnly, Env: flags.env, Executable: self, Version: version, Logger: log, DrainGrace: 15 * time.Second,
+		ReadOnly: flags.readOnly, Env: flags.env, NetworkEnv: o.pick(flags.gitEnv), Executable: self, Version: version, Logger: log, DrainGrace: 15 * time.Second,
 	})
 	if err != nil {
 		return err
 	}
 	return r.Run(ctx)
+}
+
+// gitEnvUsage explains a flag of both "up" and "runner start".
+const gitEnvUsage = "variables that git gets when it talks to a remote; add SSH_AUTH_SOCK only if every user of this server may use that agent's keys"
+
+func defaultGitEnv() []string {
+	return []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "GIT_SSL_CAINFO"}
+}
+
+// pick returns the variables that are set, as NAME=value.
+func (o *options) pick(names []string) (pairs []string) {
+	for _, name := range names {
+		if value := o.env.Getenv(name); value != "" {
+			pairs = append(pairs, name+"="+value)
+		}
+	}
+	return pairs
 }
 
 // chooseSandbox never falls back by itself: to run agents without protection is

@@ -105,8 +105,8 @@ $$;
 CREATE FUNCTION auth_run(secret_hash bytea) RETURNS TABLE (workspace_id uuid, run_id uuid, task_id uuid, agent_id uuid, agent_version integer, epoch bigint, trace_id text, stop_reason text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT r.workspace_id, r.id, r.task_id, t.agent_id, t.agent_version, r.epoch, r.trace_id, r.stop_reason
-    FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-    WHERE r.run_key_hash = secret_hash AND r.state IN ('leased', 'running', 'waiting')
+    FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id JOIN workspaces w ON w.workspace_id = r.workspace_id
+    WHERE r.run_key_hash = secret_hash AND r.state IN ('leased', 'running', 'waiting') AND w.archived_at IS NULL
 $$;
 CREATE FUNCTION auth_lease(run uuid, secret_hash bytea) RETURNS TABLE (workspace_id uuid, epoch bigint, state text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
