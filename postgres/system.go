@@ -149,6 +149,15 @@ func (s SystemDB) DropIdempotencyKeys(ctx context.Context, olderThan time.Durati
 	return int(gone), err
 }
 
+// DropServers forgets the servers that were silent for that long and hold
+// nothing any more, and returns how many.
+func (s SystemDB) DropServers(ctx context.Context, silentFor time.Duration) (n int, err error) {
+	gone, err := execSystem(ctx, s, `
+		DELETE FROM servers s WHERE seen_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
+			AND NOT EXISTS (SELECT FROM allowances a WHERE a.server_id = s.id AND a.closed_at IS NULL)`, silentFor.Milliseconds())
+	return int(gone), err
+}
+
 // Counts counts what is going on, over all workspaces: the runs and tasks that
 // are not final, and the runners that were heard of lately.
 func (s SystemDB) Counts(ctx context.Context) (Counts, error) {

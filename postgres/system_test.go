@@ -40,6 +40,12 @@ func TestADeadServerIsOneThatHoldsMoneyAndIsSilent(t *testing.T) {
 	if len(held) != 1 || held[0].Workspace != ws {
 		t.Errorf("%+v", held)
 	}
+	// idle is silent and holds nothing; silent still holds something.
+	if n := must(system.DropServers(ctx, time.Minute))(t); n != 1 {
+		t.Errorf("%d servers dropped, want the idle one", n)
+	}
+	wantKind(t, system.TouchServer(ctx, idle), corp.KindNotFound)
+	ok(t, system.TouchServer(ctx, silent))
 }
 
 func TestPartitionsAreMadeOnceAlsoByMany(t *testing.T) {

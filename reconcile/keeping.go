@@ -38,3 +38,11 @@ func (r *Reconciler) DropKeys(ctx context.Context) error {
 	}
 	return nil
 }
+
+// DropServers forgets the servers of long ago: each start is one of its own.
+func (r *Reconciler) DropServers(ctx context.Context) error {
+	if _, err := r.DB.System("reconcile").DropServers(ctx, r.Keys); err != nil {
+		return fmt.Errorf("drop old servers: %w", err)
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
@@ -13,13 +14,22 @@ import (
 // it. Whoever restarts in its old data folder settles exactly, from its journal
 // (package gateway); here nobody knows what was spent, so what is unaccounted
 // for counts as spent, as an estimated call.
+//
+// A machine that slept wakes with every sign of life old, its own included. So a
+// server is settled only when it was found dead in two rounds in a row, and never
+// by itself.
 func (r *Reconciler) CloseAllowances(ctx context.Context) error {
 	system := r.DB.System("reconcile")
-	dead, err := system.DeadServers(ctx, r.Dead)
+	silent, err := system.DeadServers(ctx, r.Dead)
 	if err != nil {
 		return fmt.Errorf("find dead servers: %w", err)
 	}
-	for _, server := range dead {
+	before := r.silent
+	r.silent = silent
+	for _, server := range silent {
+		if server == r.Server || !slices.Contains(before, server) {
+			continue
+		}
 		open, err := system.OpenAllowances(ctx, server)
 		if err != nil {
 			return fmt.Errorf("find open allowances: %w", err)

@@ -43,6 +43,10 @@ const Months = 3
 // Reconciler runs the loops.
 type Reconciler struct {
 	Config
+
+	// silent is the servers that the last round of CloseAllowances found dead;
+	// only that loop touches it.
+	silent []corp.ServerID
 }
 
 // New makes a reconciler with the defaults for what c leaves zero.
@@ -56,7 +60,7 @@ func New(c Config) *Reconciler {
 			*field = value
 		}
 	}
-	return &Reconciler{c}
+	return &Reconciler{Config: c}
 }
 
 // loop is one round and how often it is done.
@@ -79,6 +83,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		{"allowances", r.Money, r.Money, r.CloseAllowances},
 		{"partitions", 0, r.Keeping, r.MakePartitions},
 		{"idempotency keys", 0, r.Keeping, r.DropKeys},
+		{"old servers", 0, r.Keeping, r.DropServers},
 	} {
 		all.Go(func() { r.repeat(ctx, l) })
 	}
