@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,9 +68,7 @@ func TestWrongSettingsNameTheFieldAndEndInUsage(t *testing.T) {
 		"no such output":               {nil, []string{"-o", "xml"}, "output"},
 	} {
 		vars := map[string]string{"CORP_DATA": t.TempDir()}
-		for k, v := range c.vars {
-			vars[k] = v
-		}
+		maps.Copy(vars, c.vars)
 		if _, errs, code := command(t, vars, append([]string{"up", "--check"}, c.args...)...); code != exitUsage || !strings.Contains(errs, c.says) {
 			t.Errorf("%s: exit %d: %s", name, code, errs)
 		}
