@@ -48,10 +48,14 @@ func (g *Gateway) stopCalls() {
 	}
 }
 
+// closing is the least time for the last writes: however short the calls' time
+// was, the database is given its own.
+const closing = 10 * time.Second
+
 // close writes down what is left. What the database does not take now stays in
 // the journal for the next start.
 func (g *Gateway) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, g.Times.Shutdown)
+	ctx, cancel := context.WithTimeout(ctx, max(g.Times.Shutdown, closing))
 	defer cancel()
 	err := g.ledger.drain(ctx)
 	if err != nil {

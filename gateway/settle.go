@@ -75,6 +75,10 @@ func (c *call) settle(ctx context.Context, a *answer) {
 	if a.err != nil {
 		c.note(a.err.Error())
 	}
+	if len(r.Charges) > 0 && r.Cost > r.Reserved {
+		c.note("The vendor billed more than the request can cost by its own rules.")
+		c.g.Logger.WarnContext(ctx, "a vendor billed past the bound of its call", slog.String("run_id", r.RunID.String()), slog.Int64("reserved_nanodollars", int64(r.Reserved)), slog.Int64("cost_nanodollars", int64(r.Cost)))
+	}
 	c.g.metrics.count(r.Call)
 	c.g.purse.settle(c.reservation, r.Cost)
 	if err := c.g.journal.Load().write(line{Workspace: c.run.Workspace, Settled: true, Record: *r}); err != nil {

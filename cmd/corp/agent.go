@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
@@ -15,12 +16,8 @@ import (
 
 func newAgent(o *options) *cobra.Command {
 	return parent("agent", "Define the agents that carry tasks out",
-		newAgentCreate(o, "create NAME", "Define an agent", func(ctx context.Context, c *client.Client, s corp.AgentSpec) (corp.Agent, error) {
-			return c.CreateAgent(ctx, s)
-		}),
-		newAgentCreate(o, "update NAME", "Change an agent: a new version; earlier tasks keep theirs", func(ctx context.Context, c *client.Client, s corp.AgentSpec) (corp.Agent, error) {
-			return c.UpdateAgent(ctx, s.Name, s)
-		}),
+		newAgentCreate(o),
+		newAgentUpdate(o),
 		newList(o, lister[corp.Agent]{
 			short: "List the agents",
 			page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Agent], error) {
@@ -37,31 +34,81 @@ func newAgent(o *options) *cobra.Command {
 	)
 }
 
-func newAgentCreate(o *options, use, short string, save func(context.Context, *client.Client, corp.AgentSpec) (corp.Agent, error)) *cobra.Command {
-	var spec corp.AgentSpec
-	var file string
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
-	f := cmd.Flags()
-	f.StringVar(&spec.Model, "model", "", "PROVIDER/MODEL, like anthropic/claude-sonnet-4-5")
-	f.StringVar(&file, "instructions", "", "file with the agent's persona and rules (- for standard input)")
-	f.StringVar(&spec.Runtime, "runtime", corp.RuntimeBuiltin, "what carries the agent out")
-	f.IntVar(&spec.MaxTurns, "max-turns", 0, "model calls in one run (0: the default)")
-	f.IntVar(&spec.MaxTokens, "max-tokens", 0, "output tokens of one model call (0: the default)")
+// agentFlags are what can be said of an agent.
+type agentFlags struct {
+	spec corp.AgentSpec
+	file string
+}
+
+func (a *agentFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&a.spec.Model, "model", "", "PROVIDER/MODEL, like anthropic/claude-sonnet-4-5")
+	f.StringVar(&a.file, "instructions", "", "file with the agent's persona and rules (- for standard input)")
+	f.StringVar(&a.spec.Runtime, "runtime", corp.RuntimeBuiltin, "what carries the agent out")
+	f.IntVar(&a.spec.MaxTurns, "max-turns", 0, "model calls in one run (0: the default)")
+	f.IntVar(&a.spec.MaxTokens, "max-tokens", 0, "output tokens of one model call (0: the default)")
+}
+
+// read completes and checks what the flags said.
+func (a *agentFlags) read(o *options) (err error) {
+	if _, _, ok := corp.SplitModel(a.spec.Model); !ok && a.spec.Model != "" {
+		return usageError{corp.Invalid("model", fmt.Sprintf("%q does not name a provider and a model.", a.spec.Model), "Write PROVIDER/MODEL, like anthropic/claude-sonnet-4-5; \"corp provider list\" shows the providers.")}
+	}
+	a.spec.Instructions, err = o.readText("instructions", a.file)
+	return err
+}
+
+func newAgentCreate(o *options) *cobra.Command {
+	var flags agentFlags
+	cmd := &cobra.Command{Use: "create NAME", Short: "Define an agent", Args: cobra.ExactArgs(1)}
+	flags.add(cmd.Flags())
 	_ = cmd.MarkFlagRequired("model")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		spec.Name = args[0]
-		if _, _, ok := corp.SplitModel(spec.Model); !ok {
-			return usageError{corp.Invalid("model", fmt.Sprintf("%q does not name a provider and a model.", spec.Model), "Write PROVIDER/MODEL, like anthropic/claude-sonnet-4-5; \"corp provider list\" shows the providers.")}
+		if err := flags.read(o); err != nil {
+			return err
 		}
-		var err error
-		if spec.Instructions, err = o.readText("instructions", file); err != nil {
+		flags.spec.Name = args[0]
+		c, err := o.connect()
+		if err != nil {
+			return err
+		}
+		a, err := c.CreateAgent(cmd.Context(), flags.spec)
+		return o.showAgent(a, "saved", err)
+	}
+	return cmd
+}
+
+func newAgentUpdate(o *options) *cobra.Command {
+	var flags agentFlags
+	cmd := &cobra.Command{
+		Use: "update NAME", Short: "Change an agent: a new version; earlier tasks keep theirs", Args: cobra.ExactArgs(1),
+		Long: "Makes a new version of an agent. What no flag names stays as it is.",
+	}
+	flags.add(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := flags.read(o); err != nil {
 			return err
 		}
 		c, err := o.connect()
 		if err != nil {
 			return err
 		}
-		a, err := save(cmd.Context(), c, spec)
+		now, err := c.Agent(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		spec := now.AgentSpec
+		for flag, take := range map[string]func(){
+			"model":        func() { spec.Model = flags.spec.Model },
+			"instructions": func() { spec.Instructions = flags.spec.Instructions },
+			"runtime":      func() { spec.Runtime = flags.spec.Runtime },
+			"max-turns":    func() { spec.MaxTurns = flags.spec.MaxTurns },
+			"max-tokens":   func() { spec.MaxTokens = flags.spec.MaxTokens },
+		} {
+			if cmd.Flags().Changed(flag) {
+				take()
+			}
+		}
+		a, err := c.UpdateAgent(cmd.Context(), now.Name, spec)
 		return o.showAgent(a, "saved", err)
 	}
 	return cmd

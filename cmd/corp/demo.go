@@ -99,6 +99,9 @@ func (d *demo) run(ctx context.Context, private bool) error {
 	ended := d.o.runTask(ctx, c, runRequest{repo: repo, spec: corp.TaskSpec{
 		Prompt: demoPrompt, Agent: agent, Check: demoCheck, Budget: &limit, TimeoutSeconds: 120, MaxAttempts: 1,
 	}})
+	if ctx.Err() != nil {
+		return ended
+	}
 	if err := d.proof(ctx, c, repo, agent, vendor); err != nil {
 		return err
 	}

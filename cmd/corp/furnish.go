@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -138,5 +139,5 @@ func (s *server) announce() {
 	if s.fresh {
 		line("elsewhere", fmt.Sprintf("corp key create laptop --role member, then CORP_SERVER=%s CORP_KEY=…", s.url()))
 	}
-	_, _ = fmt.Fprintf(w, "\nTry: corp demo        corp run --repo . \"fix the failing test\"\n\n")
+	_, _ = fmt.Fprintf(w, "\nTry: %[1]s demo        %[1]s run --repo . \"fix the failing test\"\n\n", os.Args[0])
 }

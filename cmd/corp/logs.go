@@ -49,7 +49,7 @@ func newLogs(o *options) *cobra.Command {
 }
 
 func (o *options) followLogs(ctx context.Context, c *client.Client, arg string) error {
-	query := client.StreamQuery{After: "e:0", UntilFinal: true}
+	query := client.StreamQuery{UntilFinal: true} // entries from the first, events from now on
 	if strings.HasPrefix(arg, corp.TaskID{}.Prefix()+"_") {
 		id, err := parseArg[corp.TaskID](arg)
 		if err != nil {

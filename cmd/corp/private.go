@@ -64,6 +64,9 @@ func startPrivate(ctx context.Context, env *environment, dir string) (local, fun
 	l, err := awaitServer(ctx, dir, ended)
 	if err != nil {
 		stop()
+		if ctx.Err() != nil {
+			return local{}, nothing, codeError(exitCancelled)
+		}
 		return local{}, nothing, &corp.Error{Kind: corp.KindUnavailable, Message: "The private server did not get ready.", Hint: "It said: " + strings.TrimSpace(said.String()), Err: err}
 	}
 	return l, stop, nil

@@ -19,7 +19,7 @@ func (o *options) showResult(r runResult, source *source) error {
 			row(w, "commit", r.Commit)
 		}
 		if d := r.Diffstat; d != nil {
-			row(w, "diff", fmt.Sprintf("%d files, +%d -%d", d.Files, d.Insertions, d.Deletions))
+			row(w, "diff", fmt.Sprintf("%s, +%d -%d", count(d.Files, "file"), d.Insertions, d.Deletions))
 			for i, p := range d.Paths {
 				if i == 10 {
 					row(w, "", fmt.Sprintf("… and %d more", len(d.Paths)-i))
@@ -40,11 +40,19 @@ func (o *options) showResult(r runResult, source *source) error {
 				}
 			}
 		}
-		row(w, "calls", fmt.Sprintf("%d model calls%s", r.Calls, simulatedNote(r.Simulated)))
-		row(w, "tokens", fmt.Sprintf("%d in (%d fresh, %d cached), %d out", r.Usage.Input(), r.Usage.FreshInput, r.Usage.CacheRead, r.Usage.Output))
+		row(w, "calls", count(r.Calls, "model call")+simulatedNote(r.Simulated))
+		row(w, "tokens", fmt.Sprintf("%d in (%d fresh, %d from the cache, %d into it), %d out", r.Usage.Input(), r.Usage.FreshInput, r.Usage.CacheRead, r.Usage.CacheWriteShort+r.Usage.CacheWriteLong, r.Usage.Output))
 		row(w, "cost", fmt.Sprintf("%s%s", r.Cost, simulatedNote(r.Simulated)))
 		row(w, "time", fmt.Sprintf("%.1fs", r.Seconds))
 	})
+}
+
+// count writes a number of things.
+func count[N int | int64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func simulatedNote(simulated bool) string {

@@ -78,7 +78,11 @@ overspends. "corp up" starts all of it; "corp demo" shows it.`,
 func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
+			err := check(cmd, args)
+			if err == nil {
+				err = cmd.ValidateRequiredFlags()
+			}
+			if err != nil {
 				return usageError{fmt.Errorf("%w\n      Usage: %s", err, cmd.UseLine())}
 			}
 			return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func newTask(o *options) *cobra.Command {
 				return do(ctx, c, id)
 			},
 			func(t corp.Task) error {
-				return o.print(t, func(w *tabwriter.Writer) { row(w, fmt.Sprintf("Task %s is %s. %s", t.ID, t.State, t.Detail)) })
+				return o.print(t, func(w *tabwriter.Writer) { row(w, changedTask(t)) })
 			})
 	}
 	return parent("task", "List, show, cancel and retry tasks", list, newTaskShow(o),
@@ -49,6 +50,13 @@ func newTask(o *options) *cobra.Command {
 			return c.RetryTask(ctx, id)
 		}),
 	)
+}
+
+func changedTask(t corp.Task) string {
+	if t.CancelAt != nil && !t.State.Final() {
+		return fmt.Sprintf("Task %s is being cancelled; its runner is told at its next heartbeat.", t.ID)
+	}
+	return strings.TrimSpace(fmt.Sprintf("Task %s is %s. %s", t.ID, t.State, t.Detail))
 }
 
 // taskWithRuns is what "task show" prints.
@@ -95,12 +103,19 @@ func (o *options) showTask(ctx context.Context, c *client.Client, id corp.TaskID
 			row(w, "detail", t.Detail)
 		}
 		row(w, "agent", fmt.Sprintf("%s (version %d)", t.Agent, t.AgentVersion))
-		row(w, "base", t.Base+" "+t.BaseCommit)
-		budget := "none"
-		if t.Budget != nil {
-			budget = t.Budget.String()
+		row(w, "base", strings.TrimSpace(t.RepositoryURL+" "+t.Base+" "+t.BaseCommit))
+		if t.Check != "" {
+			row(w, "check", t.Check)
 		}
-		row(w, "spent", fmt.Sprintf("%s of budget %s", t.Spent, budget))
+		if len(t.Labels) > 0 {
+			row(w, "labels", strings.Join(t.Labels, ", "))
+		}
+		row(w, "limits", fmt.Sprintf("%d s a run, %d runs, priority %d", t.TimeoutSeconds, t.MaxAttempts, t.Priority))
+		if t.Budget != nil {
+			row(w, "spent", fmt.Sprintf("%s of %s", t.Spent, *t.Budget))
+		} else {
+			row(w, "spent", fmt.Sprintf("%s, no budget", t.Spent))
+		}
 		row(w, "created", fmt.Sprintf("%s by %s", ago(t.CreatedAt), t.CreatedBy))
 		row(w, "prompt", shorten(t.Prompt, 200))
 		row(w)
