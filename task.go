@@ -46,8 +46,8 @@ type Task struct {
 	FinishedAt   *time.Time  `json:"finished_at,omitempty"`
 }
 
-// Branch returns the name of the branch that a task's result is delivered on.
-func (id ID[N]) Branch() string { return "corp/" + id.String() }
+// BranchOf returns the name of the branch that a task's result is delivered on.
+func BranchOf(task TaskID) string { return "corp/" + task.String() }
 
 // TaskFilter narrows a list of tasks; the zero filter lists all.
 type TaskFilter struct {

@@ -25,10 +25,3 @@ type WorkspaceUpdate struct {
 	Budget      *Nanodollars `json:"budget_nanodollars,omitempty" minimum:"0"`
 	NoBudget    bool         `json:"no_budget,omitempty"` // removes the hard limit
 }
-
-// Plan is what a workspace pays for. Zero in a limit means unlimited.
-type Plan struct {
-	Name        string `json:"name"`
-	Weight      int    `json:"weight"` // share among plans, so that Free is never starved
-	Concurrency int    `json:"concurrency"`
-}

@@ -136,7 +136,7 @@ func TestAFinishIsFinalAndMayBeRepeated(t *testing.T) {
 	task := env.Submit(t, ws, corp.TaskSpec{})
 	lease := env.Running(t, ws, task.RunID)
 	o := corp.Outcome{
-		State: corp.RunSucceeded, Reason: corp.ReasonCompleted, Detail: "All tests pass.", Branch: task.ID.Branch(), Commit: strings.Repeat("c", 40), ResultID: &blob.ID, PatchID: &blob.ID,
+		State: corp.RunSucceeded, Reason: corp.ReasonCompleted, Detail: "All tests pass.", Branch: corp.BranchOf(task.ID), Commit: strings.Repeat("c", 40), ResultID: &blob.ID, PatchID: &blob.ID,
 		Diffstat: &corp.Diffstat{Files: 1, Insertions: 2, Paths: []corp.PathStat{{Path: "a.go", Insertions: 2}}},
 		Check:    &corp.CheckResult{Command: "make", Passed: true, Output: "zero \x00 and \xff bytes", Seconds: 1.5}, Pushed: true, Sandbox: "bubblewrap",
 	}

@@ -26,7 +26,7 @@ func TestATaskComesBackAsABranchThatAppliesToTheCallersRepository(t *testing.T) 
 			if task.State != corp.TaskSucceeded || task.Reason != corp.ReasonCompleted {
 				t.Fatalf("task is %s, %s: %s", task.State, task.Reason, task.Detail)
 			}
-			if run.Branch != task.ID.Branch() || run.Commit == "" || run.Pushed || run.Sandbox != level || run.Attempt != 1 || run.Epoch != 1 {
+			if run.Branch != corp.BranchOf(task.ID) || run.Commit == "" || run.Pushed || run.Sandbox != level || run.Attempt != 1 || run.Epoch != 1 {
 				t.Errorf("run is %+v", run)
 			}
 			want := &corp.Diffstat{Files: 1, Insertions: 1, Paths: []corp.PathStat{{Path: "new.txt", Insertions: 1}}}

@@ -24,7 +24,7 @@ func (c *Checkout) Base() string { return c.base }
 
 // Branch returns the name of the branch that will carry the result, without
 // refs/heads/.
-func (c *Checkout) Branch() string { return Branch(c.place.Task) }
+func (c *Checkout) Branch() string { return corp.BranchOf(c.place.Task) }
 
 // Warnings returns sentences about what the checkout does not hold, such as
 // files in Git LFS or submodules.

@@ -39,9 +39,6 @@ type Place struct {
 	NetworkEnv []string
 }
 
-// Branch returns the name of the branch that carries a task's result.
-func Branch(task corp.TaskID) string { return "corp/" + task.String() }
-
 // ReasonOf returns why a run ends when a call of this package fails with err:
 // repository, base, delivery, disk_full or sandbox; internal for anything else,
 // and none for nil.

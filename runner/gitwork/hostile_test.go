@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/genericcorp/corp"
 )
 
 // A repository may come from another user of the machine, or out of an archive
@@ -19,7 +21,7 @@ func TestACommandInTheConfigurationOfALocalRepositoryNeverRuns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			repository, other, dir := userRepository(t), userRepository(t), t.TempDir()
-			sign, evil, branch := filepath.Join(dir, "sign"), filepath.Join(dir, "evil.sh"), Branch(task)
+			sign, evil, branch := filepath.Join(dir, "sign"), filepath.Join(dir, "evil.sh"), corp.BranchOf(task)
 			if err := os.WriteFile(evil, []byte("#!/bin/sh\ntouch "+sign+"\nexit 1\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
