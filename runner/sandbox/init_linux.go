@@ -96,6 +96,9 @@ func (f *firstProcess) start() error {
 	if err != nil {
 		return commandError{fmt.Errorf("start %s: %w", f.order.Argv[0], err)}
 	}
+	if err := f.order.Limits.keepSpare(f.order.Isolated); err != nil {
+		return err
+	}
 	f.forwardSignals()
 	return nil
 }

@@ -116,9 +116,34 @@ func (l Limits) apply(isolated bool) error {
 			return fmt.Errorf("read limit %d: %w", resource, err)
 		}
 		value = min(value, have.Max)
-		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+		most := value
+		if resource == unix.RLIMIT_NPROC {
+			most = min(value+spareThreads, have.Max)
+		}
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: most}); err != nil {
 			return fmt.Errorf("set limit %d: %w", resource, err)
 		}
+	}
+	return nil
+}
+
+// spareThreads are those that the first process may still start when the command
+// has used up its own: the Go runtime cannot live without.
+const spareThreads = 64
+
+// keepSpare takes the spare threads for this process, once the command has
+// inherited the limit without them.
+func (l Limits) keepSpare(isolated bool) error {
+	if !isolated {
+		return nil
+	}
+	var have unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &have); err != nil {
+		return fmt.Errorf("read limit of processes: %w", err)
+	}
+	have.Cur = have.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NPROC, &have); err != nil {
+		return fmt.Errorf("set limit of processes: %w", err)
 	}
 	return nil
 }
