@@ -27,9 +27,10 @@ type Agent struct {
 	ID      AgentID `json:"id"`
 	Version int     `json:"version"`
 	AgentSpec
-	CreatedBy  Actor      `json:"created_by"`
-	CreatedAt  time.Time  `json:"created_at"`
-	ArchivedAt *time.Time `json:"archived_at,omitempty"`
+	Concurrency int        `json:"concurrency"` // runs that may be leased at a time; 0 is no limit of its own
+	CreatedBy   Actor      `json:"created_by"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ArchivedAt  *time.Time `json:"archived_at,omitempty"`
 }
 
 // FirstAgent is the agent that every workspace starts with, and that a task

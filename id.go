@@ -36,6 +36,8 @@ type (
 	allowanceNoun  struct{}
 	serverNoun     struct{}
 	priceNoun      struct{}
+	scheduleNoun   struct{}
+	batchNoun      struct{}
 )
 
 func (workspaceNoun) prefix() string  { return "ws" }
@@ -54,6 +56,8 @@ func (budgetNoun) prefix() string     { return "budget" }
 func (allowanceNoun) prefix() string  { return "allowance" }
 func (serverNoun) prefix() string     { return "server" }
 func (priceNoun) prefix() string      { return "price" }
+func (scheduleNoun) prefix() string   { return "schedule" }
+func (batchNoun) prefix() string      { return "batch" }
 
 // The ids of the nouns.
 type (
@@ -73,6 +77,8 @@ type (
 	AllowanceID  = ID[allowanceNoun]
 	ServerID     = ID[serverNoun]
 	PriceID      = ID[priceNoun]
+	ScheduleID   = ID[scheduleNoun]
+	BatchID      = ID[batchNoun]
 )
 
 // AnyID is any of the id types: NewID[corp.TaskID]() makes a task's.

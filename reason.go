@@ -17,6 +17,8 @@ const (
 	ReasonCheckFailed      Reason = "check_failed"         // the agent finished, the check command did not pass
 	ReasonNoChange         Reason = "no_change"            // the agent ended without changing a file
 	ReasonCancelled        Reason = "cancelled"            // somebody asked for it
+	ReasonDependencyFailed Reason = "dependency_failed"    // cancelled: a task that it was to follow did not succeed
+	ReasonDeadline         Reason = "deadline"             // the task was not done by its deadline
 	ReasonTimeout          Reason = "timeout"              // the run used up its time
 	ReasonBudget           Reason = "budget"               // a hard money limit was reached
 	ReasonStepLimit        Reason = "step_limit"           // the agent used up its turns or looped
@@ -52,7 +54,7 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonNone, ReasonRetry, ReasonNotAcknowledged, ReasonReleased, ReasonDependency, ReasonApproval,
 		ReasonCompleted, ReasonCheckFailed, ReasonNoChange, ReasonCancelled, ReasonTimeout, ReasonBudget,
-		ReasonStepLimit, ReasonRefused, ReasonModelUnknown, ReasonProviderKey, ReasonProviderRejected,
+		ReasonDependencyFailed, ReasonDeadline, ReasonStepLimit, ReasonRefused, ReasonModelUnknown, ReasonProviderKey, ReasonProviderRejected,
 		ReasonProviderDown, ReasonRepository, ReasonBase, ReasonDelivery, ReasonDiskFull, ReasonSandbox,
 		ReasonAgentFailed, ReasonRunnerLost, ReasonAttempts, ReasonInternal,
 	}

@@ -14,6 +14,7 @@ type RepositorySpec struct {
 type Repository struct {
 	ID RepositoryID `json:"id"`
 	RepositorySpec
+	Concurrency   int        `json:"concurrency"` // runs that may be leased at a time; 0 is no limit of its own
 	HasCredential bool       `json:"has_credential"`
 	CreatedBy     Actor      `json:"created_by"`
 	CreatedAt     time.Time  `json:"created_at"`

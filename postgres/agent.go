@@ -9,7 +9,7 @@ import (
 )
 
 const selectAgents = `
-	SELECT a.id, v.version, a.name, v.runtime, v.model, v.instructions, v.max_turns, v.max_tokens, v.created_by, a.created_at, a.archived_at
+	SELECT a.id, v.version, a.name, v.runtime, v.model, v.instructions, v.max_turns, v.max_tokens, a.concurrency, v.created_by, a.created_at, a.archived_at
 	FROM agents a JOIN agent_versions v ON v.workspace_id = a.workspace_id AND v.agent_id = a.id `
 
 var scanAgent = pgx.RowToStructByName[corp.Agent]

@@ -8,7 +8,7 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-const repositoryColumns = `id, name, url, default_base, credential IS NOT NULL AS has_credential, created_by, created_at, archived_at`
+const repositoryColumns = `id, name, url, default_base, concurrency, credential IS NOT NULL AS has_credential, created_by, created_at, archived_at`
 
 var scanRepository = pgx.RowToStructByName[corp.Repository]
 

@@ -95,9 +95,10 @@ func (w WorkspaceDB) queueTask(ctx context.Context, tx pgx.Tx, actor corp.Actor,
 // takes over what the leader needs to place it.
 func queueRun(b *pgx.Batch, ws corp.WorkspaceID, run corp.RunID, task corp.TaskID, attempt int, actor corp.Actor, delayMS *int64) {
 	b.Queue(`
-		INSERT INTO runs (workspace_id, id, task_id, attempt, state, priority, labels, not_before, trace_id, created_by)
-		SELECT $1, $2, t.id, $4, 'queued', t.priority, t.labels, clock_timestamp() + $5::bigint * interval '1 millisecond', $6, $7
-		FROM tasks t WHERE t.workspace_id = $1 AND t.id = $3`, ws, run, task, attempt, delayMS, newTrace(), actor)
+		INSERT INTO runs (workspace_id, id, task_id, attempt, state, agent_id, repository_id, runtime, priority, labels, not_before, trace_id, created_by)
+		SELECT $1, $2, t.id, $4, 'queued', t.agent_id, t.repository_id, v.runtime, t.priority, t.labels, clock_timestamp() + $5::bigint * interval '1 millisecond', $6, $7
+		FROM tasks t JOIN agent_versions v ON v.workspace_id = t.workspace_id AND v.agent_id = t.agent_id AND v.version = t.agent_version
+		WHERE t.workspace_id = $1 AND t.id = $3`, ws, run, task, attempt, delayMS, newTrace(), actor)
 }
 
 // newTrace makes a W3C trace id.

@@ -11,6 +11,8 @@ import (
 const selectTasks = `
 	SELECT t.id, t.prompt, a.name AS agent, t.repository_id, t.repository_url, t.source_id, t.base, t.base_commit, t.check_command AS "check",
 		b.limit_nanodollars AS budget, t.timeout_seconds, t.max_attempts, t.priority, t.labels,
+		json_build_object('base_ms', t.retry_base_ms, 'cap_ms', t.retry_cap_ms) AS retry,
+		t.not_before, 0 AS delay_seconds, t.deadline_at, 0 AS deadline_seconds, t.parent_id, t.redrives, t.batch_id, t.schedule_id,
 		t.agent_id, t.agent_version, t.state, t.reason, t.detail, t.attempts, t.run_id, b.spent_nanodollars AS spent,
 		t.cancel_requested_at AS cancel_at, t.created_by, t.created_at, t.started_at, t.finished_at
 	FROM tasks t

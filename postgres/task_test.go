@@ -25,7 +25,7 @@ func TestASubmittedTaskWaitsWithItsDefaultsAndItsFirstRun(t *testing.T) {
 		t.Fatal(replayed, err)
 	}
 	want := spec
-	want.Agent, want.TimeoutSeconds, want.MaxAttempts = "default", 300, 3
+	want.Agent, want.TimeoutSeconds, want.MaxAttempts, want.Retry = "default", 300, 3, &corp.RetryPolicy{BaseMS: 2000, CapMS: 300_000}
 	if diff := cmp.Diff(want, task.TaskSpec); diff != "" {
 		t.Error(diff)
 	}
