@@ -85,7 +85,17 @@ type Offer struct {
 	Agent      Agent          `json:"agent"`
 	Repository RepositorySpec `json:"repository"`
 	Credential *GitCredential `json:"credential,omitempty"`
+	Model      ModelFacts     `json:"model"`
 	TimeoutMS  int64          `json:"timeout_ms"`
+}
+
+// ModelFacts is what the server knows of an agent's model: how its provider is
+// spoken to, and its limits in tokens as the price book has them. Empty and 0
+// mean that they are not known.
+type ModelFacts struct {
+	Dialect       string `json:"dialect"`
+	ContextWindow int64  `json:"context_window"`
+	MaxOutput     int64  `json:"max_output"`
 }
 
 // Beat renews leases, all of a runner in one request.

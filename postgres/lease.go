@@ -29,8 +29,12 @@ func (w WorkspaceDB) OfferFor(ctx context.Context, run corp.RunID, epoch int64) 
 		if err != nil {
 			return err
 		}
+		model, err := w.modelFacts(ctx, tx, agent.Model)
+		if err != nil {
+			return err
+		}
 		offer = corp.Offer{
-			Lease: corp.Lease{RunID: run, Epoch: epoch}, TaskID: task.ID, Attempt: r.Attempt, TraceID: r.TraceID, Spec: task.TaskSpec, Agent: agent,
+			Lease: corp.Lease{RunID: run, Epoch: epoch}, TaskID: task.ID, Attempt: r.Attempt, TraceID: r.TraceID, Spec: task.TaskSpec, Agent: agent, Model: model,
 			Repository: corp.RepositorySpec{URL: task.RepositoryURL},
 			TimeoutMS:  (time.Duration(task.TimeoutSeconds) * time.Second).Milliseconds(),
 		}

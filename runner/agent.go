@@ -106,10 +106,7 @@ func (run *run) profile() (p sandbox.Profile, closeGateway func(), err error) {
 		}
 		p.Gateway = run.folder.Socket()
 	}
-	settings := AgentSettings{
-		BaseURL: p.GatewayURL(upstream), Key: run.offer.RunKey, Model: run.offer.Agent.Model,
-		MaxTokens: run.offer.Agent.MaxTokens, MaxTurns: run.offer.Agent.MaxTurns,
-	}
+	settings := agentSettings(run.offer, p.GatewayURL(upstream))
 	if run.offer.Agent.Instructions != "" {
 		file := filepath.Join(run.folder.Home(), "instructions.md")
 		// In the sandbox another user reads it; on the host the folder above is closed.

@@ -21,6 +21,8 @@ const (
 	envMaxTokens    = "CORP_AGENT_MAX_TOKENS" //nolint:gosec // a number's name, no credential
 	envMaxTurns     = "CORP_AGENT_MAX_TURNS"
 	envInstructions = "CORP_AGENT_INSTRUCTIONS_FILE"
+	envDialect      = "CORP_AGENT_DIALECT"
+	envWindow       = "CORP_AGENT_CONTEXT_WINDOW"
 )
 
 // AgentSettings is what the runner tells the built-in agent's process: how to
@@ -33,6 +35,26 @@ type AgentSettings struct {
 	MaxTokens        int    // 0 means the agent's default
 	MaxTurns         int    // likewise
 	InstructionsFile string // absolute, as the process sees it; empty means none
+	Dialect          string // of the model's provider; empty means Anthropic's
+	ContextWindow    int    // of the model, in tokens; 0 means the agent's default
+}
+
+// agentSettings makes the settings of an offer's agent.
+func agentSettings(offer corp.Offer, baseURL string) AgentSettings {
+	return AgentSettings{
+		BaseURL: baseURL, Key: offer.RunKey, Model: offer.Agent.Model, Dialect: offer.Model.Dialect, ContextWindow: int(offer.Model.ContextWindow),
+		MaxTokens: answerLimit(offer), MaxTurns: offer.Agent.MaxTurns,
+	}
+}
+
+// answerLimit keeps the tokens of one answer to what the model can give: vendors
+// refuse a request for more.
+func answerLimit(offer corp.Offer) int {
+	most := int(offer.Model.MaxOutput)
+	if most > 0 && (offer.Agent.MaxTokens > most || offer.Agent.MaxTokens == 0 && corp.DefaultMaxTokens > most) {
+		return most
+	}
+	return offer.Agent.MaxTokens
 }
 
 // Env returns the settings as NAME=value.
@@ -40,14 +62,14 @@ func (s AgentSettings) Env() []string {
 	return []string{
 		envBaseURL + "=" + s.BaseURL, envKey + "=" + s.Key, envModel + "=" + s.Model,
 		envMaxTokens + "=" + strconv.Itoa(s.MaxTokens), envMaxTurns + "=" + strconv.Itoa(s.MaxTurns),
-		envInstructions + "=" + s.InstructionsFile,
+		envInstructions + "=" + s.InstructionsFile, envDialect + "=" + s.Dialect, envWindow + "=" + strconv.Itoa(s.ContextWindow),
 	}
 }
 
 // ReadAgentSettings reads them back. A number that is none is an invalid error.
 func ReadAgentSettings(get func(name string) string) (AgentSettings, error) {
-	s := AgentSettings{BaseURL: get(envBaseURL), Key: get(envKey), Model: get(envModel), InstructionsFile: get(envInstructions)}
-	for name, field := range map[string]*int{envMaxTokens: &s.MaxTokens, envMaxTurns: &s.MaxTurns} {
+	s := AgentSettings{BaseURL: get(envBaseURL), Key: get(envKey), Model: get(envModel), InstructionsFile: get(envInstructions), Dialect: get(envDialect)}
+	for name, field := range map[string]*int{envMaxTokens: &s.MaxTokens, envMaxTurns: &s.MaxTurns, envWindow: &s.ContextWindow} {
 		text := get(name)
 		if text == "" {
 			continue
@@ -65,7 +87,7 @@ func ReadAgentSettings(get func(name string) string) (AgentSettings, error) {
 // the agent, which the commands that the agent runs must not get.
 func IsAgentSetting(name string) bool {
 	switch name {
-	case envBaseURL, envKey, envModel, envMaxTokens, envMaxTurns, envInstructions:
+	case envBaseURL, envKey, envModel, envMaxTokens, envMaxTurns, envInstructions, envDialect, envWindow:
 		return true
 	default:
 		return false

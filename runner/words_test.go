@@ -121,7 +121,7 @@ func TestAConfigurationThatCannotWorkIsRefusedByTheFieldThatIsWrong(t *testing.T
 
 func TestAgentSettingsComeBackAsTheyWere(t *testing.T) {
 	t.Parallel()
-	want := AgentSettings{BaseURL: "http://127.0.0.1:7077", Key: "k", Model: "a/b", MaxTokens: 5, MaxTurns: 6, InstructionsFile: "/corp/home/i"}
+	want := AgentSettings{BaseURL: "http://127.0.0.1:7077", Key: "k", Model: "a/b", MaxTokens: 5, MaxTurns: 6, InstructionsFile: "/corp/home/i", Dialect: "openai", ContextWindow: 128_000}
 	env := map[string]string{}
 	for _, kv := range want.Env() {
 		name, value, _ := strings.Cut(kv, "=")

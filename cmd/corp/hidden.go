@@ -42,7 +42,8 @@ func newAgentBuiltin(o *options) *cobra.Command {
 				return err
 			}
 			code := builtin.Main(cmd.Context(), o.env.In, o.env.Out, o.env.Err, builtin.Config{
-				BaseURL: settings.BaseURL, Key: settings.Key, Model: settings.Model, MaxTokens: settings.MaxTokens, MaxTurns: settings.MaxTurns,
+				BaseURL: settings.BaseURL, Key: settings.Key, Model: settings.Model, Dialect: settings.Dialect, ContextWindow: settings.ContextWindow,
+				MaxTokens: settings.MaxTokens, MaxTurns: settings.MaxTurns,
 				Instructions: instructions, Home: o.env.Getenv("HOME"), Env: commandEnv(o.env.Environ()), Date: time.Now(), Version: version,
 			})
 			if code != 0 {

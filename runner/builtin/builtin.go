@@ -39,6 +39,7 @@ type Config struct {
 	BaseURL        string        // of the gateway; /v1/messages is added
 	Key            string        // the run's key, sent as x-api-key
 	Model          string        // the name that the gateway knows it by
+	Dialect        string        // of the model's provider; empty means corp.DialectAnthropic
 	MaxTokens      int           // output tokens of one answer; 0 means DefaultMaxTokens
 	MaxTurns       int           // model calls of one prompt; 0 means DefaultMaxTurns
 	ContextWindow  int           // tokens; 0 means DefaultContextWindow
