@@ -39,6 +39,8 @@ const (
 	ProviderWrite   Action = "provider.write"
 	TaskRead        Action = "task.read"
 	TaskWrite       Action = "task.write" // submit, cancel, retry
+	ScheduleRead    Action = "schedule.read"
+	ScheduleWrite   Action = "schedule.write" // and submit its task now
 	UsageRead       Action = "usage.read"
 	APIKeyRead      Action = "apikey.read"
 	APIKeyWrite     Action = "apikey.write"
@@ -55,6 +57,7 @@ var least = map[Action]Role{
 	RepositoryRead: RoleViewer, RepositoryWrite: RoleMember,
 	ProviderRead: RoleViewer, ProviderWrite: RoleAdmin,
 	TaskRead: RoleViewer, TaskWrite: RoleMember,
+	ScheduleRead: RoleViewer, ScheduleWrite: RoleMember,
 	UsageRead:  RoleViewer,
 	APIKeyRead: RoleAdmin, APIKeyWrite: RoleAdmin,
 	RunnerRead: RoleViewer, RunnerWrite: RoleAdmin,

@@ -5,25 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
-
-func TestRetryDelayStaysWithinItsCeilingAtAnyAttempt(t *testing.T) {
-	t.Parallel()
-	largest := func(n int64) int64 { return n - 1 }
-	for n := -1; n <= 1000; n++ {
-		got := RetryDelay(n, RetryBase, RetryCap, largest)
-		if got < 0 || got > RetryCap {
-			t.Fatalf("attempt %d waits %v, cap %v", n, got, RetryCap)
-		}
-	}
-	if got := RetryDelay(3, time.Second, time.Hour, largest); got != 4*time.Second {
-		t.Errorf("the third attempt waits at most %v, want 4s", got)
-	}
-	if got := RetryDelay(3, time.Second, time.Hour, func(int64) int64 { return 0 }); got != 0 {
-		t.Errorf("full jitter starts at 0, got %v", got)
-	}
-}
 
 func TestRolesAreALadderAndTheRestAreClosedLists(t *testing.T) {
 	t.Parallel()
