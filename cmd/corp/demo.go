@@ -96,9 +96,9 @@ func (d *demo) run(ctx context.Context, private bool) error {
 	defer remove()
 	d.showFailure(ctx, repo)
 	limit := corp.Nanodollars(demoBudget)
-	ended := d.o.runTask(ctx, c, runRequest{repo: repo, spec: corp.TaskSpec{
+	ended := d.o.runTask(ctx, c, runRequest{specFlags: specFlags{repo: repo, spec: corp.TaskSpec{
 		Prompt: demoPrompt, Agent: agent, Check: demoCheck, Budget: &limit, TimeoutSeconds: 120, MaxAttempts: 1,
-	}})
+	}}})
 	if ctx.Err() != nil {
 		return ended
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -80,7 +81,7 @@ func wrapArgs(c *cobra.Command) {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			err := check(cmd, args)
 			if err == nil {
-				err = cmd.ValidateRequiredFlags()
+				err = errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups())
 			}
 			if err != nil {
 				return usageError{fmt.Errorf("%w\n      Usage: %s", err, cmd.UseLine())}

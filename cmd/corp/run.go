@@ -17,16 +17,14 @@ import (
 
 // runRequest is what "corp run" was asked to do.
 type runRequest struct {
-	spec   corp.TaskSpec
-	repo   string
+	specFlags
+	delayFlags
 	quiet  bool // no transcript
 	detach bool
 }
 
 func newRun(o *options) *cobra.Command {
 	var r runRequest
-	var budget string
-	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "run --repo PATH|URL [flags] PROMPT",
 		Short: "Give an agent a task on a repository, watch it, get a branch",
@@ -35,37 +33,25 @@ commit is uploaded and the result is fetched into the branch corp/<task>; your
 working tree, index and HEAD stay as they are. With a URL, the branch is pushed.
 
 Exit code: 0 the run succeeded and its check passed, 2 the input is wrong,
-3 the run failed, 4 it was cancelled, 5 a money limit was reached, 1 all else.`,
+3 the run failed or its time or deadline passed, 4 it was cancelled, 5 a money limit was reached, 1 all else.`,
 		Example: `  corp run --repo . --check "go test ./..." --budget 0.50 "fix the failing test"
   corp run --repo https://git.example.com/team/app.git --base main -o json "update the docs"`,
 		Args: cobra.MinimumNArgs(1),
 	}
+	r.specFlags.add(cmd)
+	r.delayFlags.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&r.repo, "repo", "", "path or URL of a git repository, or the name of a kept one")
-	f.StringVar(&r.spec.Base, "base", "", "branch, tag or commit to start from (default: HEAD)")
-	f.StringVar(&r.spec.Agent, "agent", "", "name of the agent (default: default)")
-	f.StringVar(&budget, "budget", "", "hard limit on the cost of its model calls, in dollars")
-	f.StringVar(&r.spec.Check, "check", "", "shell command that must pass for the task to succeed")
-	f.DurationVar(&timeout, "timeout", corp.DefaultTimeout, "time of one run")
-	f.IntVar(&r.spec.MaxAttempts, "attempts", 0, "runs before the task is given up (0: 3)")
-	f.IntVar(&r.spec.Priority, "priority", 0, "0 to 9, higher first")
-	f.StringSliceVar(&r.spec.Labels, "label", nil, "label that the runner must have")
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "no transcript, only the result")
 	f.BoolVar(&r.detach, "detach", false, "print the task's id and end")
-	_ = cmd.MarkFlagRequired("repo")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r.spec.Prompt = strings.Join(args, " ")
-		if budget != "" {
-			limit, err := corp.ParseDollars(budget)
-			if err != nil {
-				return usageError{err}
-			}
-			r.spec.Budget = &limit
+		now := time.Now()
+		if err := r.specFlags.read(cmd.Flags(), now); err != nil {
+			return err
 		}
-		if timeout < time.Second || timeout > corp.MaxTimeout {
-			return usageError{corp.Invalid("timeout", "A run's time is between a second and a day.", "Write it like 5m or 90s.")}
+		if err := r.delayFlags.read(&r.spec, now); err != nil {
+			return err
 		}
-		r.spec.TimeoutSeconds = int(timeout.Round(time.Second).Seconds())
 		c, err := o.connect()
 		if err != nil {
 			return err
