@@ -8,7 +8,7 @@ import (
 
 // admit checks the credential and the version, as every vendor route does but the
 // probes. The credential is x-api-key or a bearer token, the former if both are there.
-func (s *Server) admit(x *exchange) *vendorError {
+func (messagesDialect) admit(s *Server, x *exchange) *vendorError {
 	key, bearer := x.r.Header.Get("X-Api-Key"), false
 	if key == "" {
 		scheme, token, _ := strings.Cut(x.r.Header.Get("Authorization"), " ")

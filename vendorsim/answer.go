@@ -11,7 +11,9 @@ import (
 // answer is one rendered reply, cut to the request's max_tokens.
 type answer struct {
 	id           string
+	created      int64 // seconds since 1970
 	model        string
+	conv         *conversation
 	blocks       []outBlock
 	stopReason   string
 	stopSequence string
@@ -20,6 +22,7 @@ type answer struct {
 	thinking     int // of those, bytes of thinking
 	fields       *fields
 	chunk        int
+	hidden       bool // the usage is billed and not told
 }
 
 // outBlock is one content block. A partial block was cut by max_tokens.
@@ -35,11 +38,12 @@ type outBlock struct {
 func (b *outBlock) cost() int { return len(b.name) + len(b.body) }
 
 // compose renders the reply of a hit for a conversation.
-func compose(h *hit, c *conversation, newID func(string) string) (*answer, error) {
+func compose(h *hit, c *conversation, d speaker, newID func(string) string) (*answer, error) {
 	r := &h.rule.reply
 	sc := c.scene(h.capture)
+	answerPrefix, callPrefix := d.prefixes()
 	a := &answer{
-		id: newID("msg_01"), model: c.model, stopReason: r.stopReason, stopSequence: r.stopSequence,
+		id: newID(answerPrefix), model: c.model, conv: c, hidden: r.usage.Hidden, stopReason: r.stopReason, stopSequence: r.stopSequence,
 		fields: &r.fields, chunk: r.pace.chunk,
 	}
 	for _, x := range []struct {
@@ -57,23 +61,28 @@ func compose(h *hit, c *conversation, newID func(string) string) (*answer, error
 			a.blocks = append(a.blocks, outBlock{kind: x.kind, body: body})
 		}
 	}
-	if err := a.addCalls(r, sc, newID); err != nil {
+	calls := r.toolCalls[:min(len(r.toolCalls), c.callLimit())]
+	if err := a.addCalls(calls, sc, func() string { return newID(callPrefix) }); err != nil {
 		return nil, err
 	}
 	if a.stopReason == "" {
 		a.stopReason = "end_turn"
-		if len(r.toolCalls) > 0 {
+		if len(calls) > 0 {
 			a.stopReason = "tool_use"
 		}
 	}
-	a.usage = c.inputUsage(r.usage)
+	var scripted bool
+	if a.usage, scripted = r.usage.input(); !scripted {
+		a.usage = d.promptUsage(c)
+	}
 	a.limit(r.usage.Output, c.maxTokens)
+	a.multiply(c.choices)
 	return a, nil
 }
 
-func (a *answer) addCalls(r *reply, sc *scene, newID func(string) string) error {
-	for i := range r.toolCalls {
-		call := &r.toolCalls[i]
+func (a *answer) addCalls(calls []toolCall, sc *scene, newID func() string) error {
+	for i := range calls {
+		call := &calls[i]
 		name, err := call.name.render(sc)
 		if err != nil {
 			return fmt.Errorf("tool_calls[%d].name: %w", i, err)
@@ -84,7 +93,7 @@ func (a *answer) addCalls(r *reply, sc *scene, newID func(string) string) error 
 		}
 		id := call.id
 		if id == "" {
-			id = newID("toolu_01")
+			id = newID()
 		}
 		a.blocks = append(a.blocks, outBlock{kind: "tool_use", id: id, name: name, body: input})
 	}
@@ -110,6 +119,13 @@ func (a *answer) limit(scripted *int64, maxTokens int64) {
 	a.measure()
 	a.usage.Output = maxTokens
 	a.stopReason, a.stopSequence = "max_tokens", ""
+}
+
+// multiply makes the answer the bill of n choices, each of which is the same.
+func (a *answer) multiply(n int) {
+	if n > 1 {
+		a.bytes, a.thinking, a.usage.Output = n*a.bytes, n*a.thinking, int64(n)*a.usage.Output
+	}
 }
 
 func (a *answer) measure() {

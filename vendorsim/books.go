@@ -23,10 +23,11 @@ const (
 	OutcomeReset    Outcome = "reset"    // no answer at all; nothing is billed
 )
 
-// Call is one served POST /v1/messages, as billed.
+// Call is one served call of a model, as billed.
 type Call struct {
 	Time       time.Time `json:"time"` // of arrival, UTC
 	RequestID  string    `json:"request_id"`
+	Dialect    Dialect   `json:"dialect"`
 	MessageID  string    `json:"message_id,omitempty"`
 	Model      string    `json:"model,omitempty"`
 	KeySuffix  string    `json:"key_suffix,omitempty"`
@@ -34,8 +35,8 @@ type Call struct {
 	Rule       string    `json:"rule,omitempty"`
 	Turn       int       `json:"turn"` // answers that the conversation held before
 	Stream     bool      `json:"stream"`
-	MaxTokens  int64     `json:"max_tokens"`
-	Status     int       `json:"status"` // 0 after a reset
+	MaxTokens  int64     `json:"max_tokens"` // of each choice; 0 if the request set none
+	Status     int       `json:"status"`     // 0 after a reset
 	Outcome    Outcome   `json:"outcome"`
 	Fault      string    `json:"fault,omitempty"`
 	StopReason string    `json:"stop_reason,omitempty"`
@@ -52,10 +53,11 @@ type Total struct {
 // Books is a snapshot of what was served. Totals are exact; of the calls only
 // the newest are kept, and Forgotten counts the others.
 type Books struct {
-	Calls     []Call           `json:"calls"` // oldest first
-	Forgotten int64            `json:"forgotten"`
-	Models    map[string]Total `json:"models"`
-	Total     Total            `json:"total"`
+	Calls     []Call            `json:"calls"` // oldest first
+	Forgotten int64             `json:"forgotten"`
+	Models    map[string]Total  `json:"models"`
+	Dialects  map[Dialect]Total `json:"dialects"`
+	Total     Total             `json:"total"`
 }
 
 // books collects calls; safe for concurrent use.
@@ -65,6 +67,7 @@ type books struct {
 	calls     []Call
 	forgotten int64
 	models    map[string]Total
+	dialects  map[Dialect]Total
 	journal   io.Writer
 }
 
@@ -89,6 +92,8 @@ func (b *books) add(c Call) error {
 	}
 	t := b.models[c.Model]
 	b.models[c.Model] = Total{t.Calls + 1, t.Usage.Add(c.Usage)}
+	d := b.dialects[c.Dialect]
+	b.dialects[c.Dialect] = Total{d.Calls + 1, d.Usage.Add(c.Usage)}
 	return nil
 }
 
@@ -105,6 +110,7 @@ func (b *books) snapshot(n int) Books {
 		Calls:     append([]Call{}, b.calls[skip:]...),
 		Forgotten: b.forgotten + int64(skip),
 		Models:    maps.Clone(b.models),
+		Dialects:  maps.Clone(b.dialects),
 	}
 	for _, t := range b.models {
 		out.Total = Total{out.Total.Calls + t.Calls, out.Total.Usage.Add(t.Usage)}
@@ -115,5 +121,5 @@ func (b *books) snapshot(n int) Books {
 func (b *books) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.calls, b.forgotten, b.models = nil, 0, map[string]Total{}
+	b.calls, b.forgotten, b.models, b.dialects = nil, 0, map[string]Total{}, map[Dialect]Total{}
 }

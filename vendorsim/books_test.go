@@ -137,7 +137,7 @@ func TestACallThatCannotBeBookedIsNotCompleted(t *testing.T) {
 
 func TestTheBooksKeepTheNewestCallsAndExactTotals(t *testing.T) {
 	t.Parallel()
-	b := books{keep: 10, models: map[string]Total{}}
+	b := books{keep: 10, models: map[string]Total{}, dialects: map[Dialect]Total{}}
 	for i := range 95 {
 		if err := b.add(Call{Model: "m", Turn: i, Usage: Usage{Output: 2}}); err != nil {
 			t.Fatal(err)

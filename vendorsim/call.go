@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// call is one POST /v1/messages on its way through.
+// call is one call of a model on its way through.
 type call struct {
 	s      *Server
 	x      *exchange
@@ -20,9 +20,9 @@ type call struct {
 	booked bool
 }
 
-// messages serves POST /v1/messages.
-func (s *Server) messages(x *exchange) {
-	c := &call{s: s, x: x, entry: Call{Time: x.at, RequestID: x.id}}
+// serve answers a call of a model.
+func (s *Server) serve(x *exchange) {
+	c := &call{s: s, x: x, entry: Call{Time: x.at, RequestID: x.id, Dialect: x.dialect.name()}}
 	if err := c.prepare(); err != nil {
 		c.refuse(err)
 		return
@@ -40,19 +40,16 @@ func (s *Server) messages(x *exchange) {
 // prepare does all that can still end in a refusal: it checks the request, finds
 // the rule, lets a fault strike and renders the answer.
 func (c *call) prepare() *vendorError {
-	err := c.s.admit(c.x)
+	err := c.x.dialect.admit(c.s, c.x)
 	c.entry.KeySuffix = suffix(c.x.key)
 	if err != nil {
 		return err
 	}
-	if c.conv, err = parse(c.x.body); err != nil {
+	if c.conv, err = c.x.dialect.parse(c.x.body); err != nil {
 		return err
 	}
 	c.entry.Model, c.entry.Stream, c.entry.MaxTokens = c.conv.model, c.conv.stream, max(0, c.conv.maxTokens)
-	if err = c.conv.check(c.s.combine); err != nil {
-		return err
-	}
-	if err = c.conv.checkModel(c.s.models); err != nil {
+	if err = c.x.dialect.check(c.conv, c.s); err != nil {
 		return err
 	}
 	c.entry.Turn = c.conv.turn()
@@ -71,20 +68,17 @@ func (c *call) prepareAnswer() *vendorError {
 			c.reset()
 		}
 		if c.fault.kind == faultStatus || (c.fault.kind == faultError && !c.conv.stream) {
-			return c.fault.refusal()
+			return c.x.dialect.refusal(c.fault)
 		}
 	}
 	var err error
-	if c.answer, err = compose(&c.hit, c.conv, c.s.options.NewID); err != nil {
+	if c.answer, err = compose(&c.hit, c.conv, c.x.dialect, c.s.options.NewID); err != nil {
 		return refuse(http.StatusInternalServerError, "vendorsim: scenario %q, rule %q: %v", c.entry.Scenario, c.entry.Rule, err)
 	}
+	c.answer.created = c.x.at.Unix()
 	c.entry.MessageID, c.entry.StopReason = c.answer.id, c.answer.stopReason
 	c.entry.Usage = c.answer.usage
 	return nil
-}
-
-func (f *fault) refusal() *vendorError {
-	return &vendorError{status: f.status, kind: f.errType, message: f.message, retryAfter: f.retryAfter, headers: f.headers}
 }
 
 // refuse books the refusal, at no cost, and sends it.
@@ -170,7 +164,7 @@ func (c *call) whole() {
 		c.hungUp(0, 0)
 		return
 	}
-	body := c.answer.body()
+	body := c.x.dialect.body(c.answer)
 	sent := body
 	outcome := OutcomeComplete
 	if c.fault != nil {

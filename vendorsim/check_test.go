@@ -127,7 +127,7 @@ func FuzzParseAndCheckNeverPanic(f *testing.F) {
 		if err != nil || c.check(true) != nil {
 			return
 		}
-		u := c.inputUsage(usageFile{})
+		u := c.inputUsage()
 		if sum := u.Input + u.CacheRead + u.CacheWrite5m + u.CacheWrite1h; sum != c.size.tokens() || min(u.Input, u.CacheRead, u.CacheWrite5m, u.CacheWrite1h) < 0 || sum > int64(len(body)) {
 			t.Errorf("usage %+v of a prompt of %d tokens in %d bytes", u, c.size.tokens(), len(body))
 		}

@@ -1,11 +1,12 @@
 package vendorsim
 
 import (
+	"math"
 	"slices"
 	"strings"
 )
 
-// conversation is a request to /v1/messages as far as the simulator cares.
+// conversation is a request as far as the simulator cares, whatever its dialect.
 type conversation struct {
 	model       string
 	maxTokens   int64
@@ -16,6 +17,22 @@ type conversation struct {
 	messages    []message
 	toolResults int
 	size        sizes
+	choices     int  // answers asked for; 0 and 1 are one
+	noCalls     bool // the answer must not call a tool
+	oneCall     bool // it must not call more than one
+	chat        chatRequest
+}
+
+// callLimit returns how many tools the answer may call.
+func (c *conversation) callLimit() int {
+	switch {
+	case c.noCalls:
+		return 0
+	case c.oneCall:
+		return 1
+	default:
+		return math.MaxInt
+	}
 }
 
 // message is one turn.
@@ -54,10 +71,12 @@ func (s *sizes) mark(ttl string) {
 
 // prompt returns the text of the first user message.
 func (c *conversation) prompt() string {
-	if len(c.messages) == 0 {
-		return ""
+	for i := range c.messages {
+		if c.messages[i].role == "user" {
+			return c.messages[i].join("text")
+		}
 	}
-	return c.messages[0].join("text")
+	return ""
 }
 
 // lastUser returns the text of the last user message that has any.

@@ -67,9 +67,11 @@ func (t *counters) remember(key counterKey) {
 // hash identifies a conversation by how it begins and whose key it uses.
 func (c *conversation) hash(apiKey string) [sha256.Size]byte {
 	text := append([]byte(apiKey), 0)
-	for i := range c.messages[0].blocks {
-		b := &c.messages[0].blocks[i]
-		text = append(append(append(append(text, b.kind...), 0), b.text...), 0)
+	if len(c.messages) > 0 {
+		for i := range c.messages[0].blocks {
+			b := &c.messages[0].blocks[i]
+			text = append(append(append(append(text, b.kind...), 0), b.text...), 0)
+		}
 	}
 	return sha256.Sum256(text)
 }

@@ -1,6 +1,6 @@
 // Package vendorsim is a simulated model vendor. It speaks the Anthropic
-// Messages dialect on the wire, streaming and not, and answers from scenarios:
-// YAML files of rules that match on the conversation and say what comes back,
+// Messages and the OpenAI Chat Completions dialect on the wire, streaming and not,
+// and answers both from the same scenarios: YAML files of rules that match on the conversation and say what comes back,
 // what it costs and what goes wrong. Tests, the demonstration and the load
 // runs use it in place of a vendor.
 //

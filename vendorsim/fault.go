@@ -3,7 +3,6 @@ package vendorsim
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -95,29 +94,21 @@ func (f *fault) check(file *faultFile) error {
 
 // fill sets what was left open.
 func (f *fault) fill() {
-	switch f.kind {
-	case faultError:
-		if f.errType == "" {
-			f.errType, f.message = "overloaded_error", orText(f.message, "Overloaded")
-		}
-		if f.status == 0 {
-			f.status = statusOverloaded
-		}
-	case faultMalformed:
-		f.raw = orText(f.raw, malformedEvent)
-	case faultEndless:
-		if f.pingEvery == 0 {
-			f.pingEvery = defaultPing
-		}
-	default:
+	if f.kind == faultEndless && f.pingEvery == 0 {
+		f.pingEvery = defaultPing
 	}
 	if f.kind != faultCut && f.afterEvents < 0 {
 		f.afterEvents = 1 // after message_start
 	}
-	f.errType = orText(f.errType, errorTypes[f.status])
-	f.errType = orText(f.errType, "api_error")
-	f.message = orText(f.message, errorTexts[f.status])
-	f.message = orText(f.message, http.StatusText(f.status))
+}
+
+// vendorError is the fault as the file gives it; the dialect adds what is open.
+func (f *fault) vendorError() *vendorError {
+	status := f.status
+	if status == 0 {
+		status = statusOverloaded
+	}
+	return &vendorError{status: status, kind: f.errType, message: f.message, retryAfter: f.retryAfter, headers: f.headers}
 }
 
 func orText(s, other string) string {

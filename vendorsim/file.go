@@ -67,6 +67,7 @@ type usageFile struct {
 	CacheWrite5m *int64 `yaml:"cache_write_5m"`
 	CacheWrite1h *int64 `yaml:"cache_write_1h"`
 	Output       *int64 `yaml:"output"`
+	Hidden       bool   `yaml:"hidden"`
 }
 
 type paceFile struct {

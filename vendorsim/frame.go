@@ -8,10 +8,11 @@ import (
 // event is one server-sent event as it goes on the wire. data is valid until
 // the next event is taken.
 type event struct {
-	name  string
 	data  []byte
 	out   int  // bytes of output that are out once this event is
 	delta bool // it carries text, so the pace applies
+	final bool // with it the client has the final usage, or all that it will get
+	last  bool // nothing follows
 }
 
 // framer builds the events of an answer in one buffer.
@@ -37,7 +38,7 @@ func (f *framer) text(parts ...string) {
 
 func (f *framer) close(name string, delta bool) event {
 	f.text(f.a.fields.event, "}\n\n")
-	return event{name: name, data: f.buf, out: f.out, delta: delta}
+	return event{data: f.buf, out: f.out, delta: delta, final: name == "message_delta", last: name == "message_stop"}
 }
 
 // events returns the stream of the answer, in the vendor's grammar.
@@ -103,7 +104,7 @@ func (f *framer) block(i int, yield func(event) bool) bool {
 }
 
 func pingEvent(out int) event {
-	return event{name: "ping", data: []byte("event: ping\ndata: {\"type\": \"ping\"}\n\n"), out: out}
+	return event{data: []byte("event: ping\ndata: {\"type\": \"ping\"}\n\n"), out: out}
 }
 
 func (f *framer) blockStart(i int, b *outBlock) event {

@@ -118,6 +118,9 @@ func checkModels(models []Model) ([]any, error) {
 		if m.ContextWindow < 0 || m.MaxOutput < 0 {
 			return []any{"models", i}, errors.New("context_window and max_output must not be negative")
 		}
+		if m.CapBy != "" && m.CapBy != capOld && m.CapBy != capNew {
+			return []any{"models", i}, fmt.Errorf("cap_by is %s or %s, not %q", capOld, capNew, m.CapBy)
+		}
 		seen[m.ID] = true
 	}
 	return nil, nil

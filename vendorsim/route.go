@@ -13,7 +13,7 @@ func hello(x *exchange) { writeJSON(x.w, http.StatusOK, []byte(`{"message":"hell
 // countTokens answers with the derived size of the prompt. It is free, so the
 // books do not list it.
 func (s *Server) countTokens(x *exchange) {
-	if err := s.admit(x); err != nil {
+	if err := x.dialect.admit(s, x); err != nil {
 		x.refuse(err)
 		return
 	}
@@ -51,8 +51,12 @@ const (
 )
 
 func (s *Server) listModels(x *exchange) {
-	if err := s.admit(x); err != nil {
+	if err := x.dialect.admit(s, x); err != nil {
 		x.refuse(err)
+		return
+	}
+	if x.dialect.name() == DialectChat {
+		s.writeValue(x.w, chatModels(s.models))
 		return
 	}
 	query := x.r.URL.Query()
@@ -87,14 +91,22 @@ func (s *Server) listModels(x *exchange) {
 }
 
 func (s *Server) showModel(x *exchange) {
-	if err := s.admit(x); err != nil {
+	if err := x.dialect.admit(s, x); err != nil {
 		x.refuse(err)
 		return
 	}
 	id := x.r.PathValue("id")
 	i := slices.IndexFunc(s.models, func(m Model) bool { return m.ID == id })
-	if i < 0 {
+	chat := x.dialect.name() == DialectChat
+	switch {
+	case i < 0 && chat:
+		x.refuse(noSuchModel(id))
+		return
+	case i < 0:
 		x.refuse(refuse(http.StatusNotFound, "model: %s", id))
+		return
+	case chat:
+		s.writeValue(x.w, s.models[i].chat())
 		return
 	}
 	s.writeValue(x.w, s.models[i].wire())
@@ -125,7 +137,7 @@ func (s *Server) countParam(w http.ResponseWriter, r *http.Request) (n int, ok b
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		invalid("n: write a count, 0 or more").write(w, s.options.NewID("req_011"))
+		messagesDialect{}.writeError(invalid("n: write a count, 0 or more"), w, s.options.NewID("req_011"))
 		return 0, false
 	}
 	return n, true
@@ -135,7 +147,7 @@ func (s *Server) writeValue(w http.ResponseWriter, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		s.log.Error("encode answer failed", "error", err)
-		refuse(http.StatusInternalServerError, "Internal server error").write(w, s.options.NewID("req_011"))
+		messagesDialect{}.writeError(refuse(http.StatusInternalServerError, "Internal server error"), w, s.options.NewID("req_011"))
 		return
 	}
 	writeJSON(w, http.StatusOK, body)

@@ -31,13 +31,17 @@ func (s *Scenario) Rules() []string { return slices.Clone(s.ruleNames) }
 func (s *Scenario) Models() []Model { return slices.Clone(s.models) }
 
 // Model is one line of the vendor's list of models. ContextWindow and MaxOutput
-// are in tokens; zero means no limit.
+// are in tokens; zero means no limit. CapBy names the only cap that Chat
+// Completions takes for the model: max_completion_tokens (max_tokens is refused, as with
+// a model that reasons), max_tokens (the other is passed over, as by servers that
+// do not know it), or empty for either.
 type Model struct {
 	ID            string `yaml:"id"`
 	DisplayName   string `yaml:"display_name"`
 	CreatedAt     string `yaml:"created_at"`
 	ContextWindow int64  `yaml:"context_window"`
 	MaxOutput     int64  `yaml:"max_output"`
+	CapBy         string `yaml:"cap_by"`
 }
 
 // rule is one compiled rule: a match, the answer, and what goes wrong first.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -68,7 +69,7 @@ func New(o Options, scenarios ...*Scenario) *Server {
 	o.KeepCalls = orDefault(o.KeepCalls, DefaultKeepCalls)
 	s := &Server{
 		scenarios: slices.Clone(scenarios), options: o, log: o.Logger,
-		books: books{keep: o.KeepCalls, models: map[string]Total{}, journal: o.Journal},
+		books: books{keep: o.KeepCalls, models: map[string]Total{}, dialects: map[Dialect]Total{}, journal: o.Journal},
 		ring: ring{
 			max:      orDefault(o.KeepRequests, DefaultKeepRequests),
 			maxBytes: orDefault(o.KeepRequestBytes, DefaultKeepRequestBytes),
@@ -99,7 +100,8 @@ func newID(prefix string) string { return prefix + rand.Text()[:idLength] }
 
 func (s *Server) routes() {
 	s.mux = http.NewServeMux()
-	s.mux.HandleFunc("POST /v1/messages", s.vendor(s.messages))
+	s.mux.HandleFunc("POST /v1/messages", s.vendor(s.serve))
+	s.mux.HandleFunc("POST /v1/chat/completions", s.vendor(s.serve))
 	s.mux.HandleFunc("POST /v1/messages/count_tokens", s.vendor(s.countTokens))
 	s.mux.HandleFunc("GET /v1/models", s.vendor(s.listModels))
 	s.mux.HandleFunc("GET /v1/models/{id}", s.vendor(s.showModel))
@@ -135,22 +137,34 @@ type exchange struct {
 	id   string
 	at   time.Time
 	key  string
+
+	dialect speaker
 }
 
-func (x *exchange) refuse(e *vendorError) { e.write(x.w, x.id) }
+func (x *exchange) refuse(e *vendorError) { x.dialect.writeError(e, x.w, x.id) }
+
+// dialectOf tells which dialect a request speaks. Both have a list of models
+// under one path: there the credential's form tells.
+func dialectOf(r *http.Request) speaker {
+	models := strings.HasPrefix(r.URL.Path, "/v1/models") && r.Header.Get("X-Api-Key") == "" && r.Header.Get("Anthropic-Version") == ""
+	if models || strings.HasPrefix(r.URL.Path, "/v1/chat/") {
+		return chatDialect{}
+	}
+	return messagesDialect{}
+}
 
 // vendor reads the body, keeps the request and sets the headers that every
 // answer of the vendor has.
 func (s *Server) vendor(handle func(*exchange)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{w: w, r: r, id: s.options.NewID("req_011"), at: s.options.Now().UTC()}
-		s.setHeaders(x)
+		x := &exchange{w: w, r: r, id: s.options.NewID("req_011"), at: s.options.Now().UTC(), dialect: dialectOf(r)}
+		x.dialect.setHeaders(x)
 		body, err := readBody(w, r)
 		s.ring.add(Request{
 			Time: x.at, ID: x.id, Method: r.Method, URL: r.URL.RequestURI(), Host: r.Host, Header: r.Header.Clone(), Body: body,
 		})
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			x.refuse(refuse(http.StatusRequestEntityTooLarge, "Request exceeds the maximum size"))
+			x.refuse(&vendorError{status: http.StatusRequestEntityTooLarge, message: "Request exceeds the maximum size"})
 			return
 		}
 		if err != nil {
@@ -172,7 +186,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (s *Server) setHeaders(x *exchange) {
+func (messagesDialect) setHeaders(x *exchange) {
 	h := x.w.Header()
 	h["Request-Id"] = []string{x.id}
 	h["Anthropic-Organization-Id"] = []string{"00000000-0000-4000-8000-000000000000"} //nolint:misspell // the vendor's spelling

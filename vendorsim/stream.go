@@ -31,7 +31,7 @@ func (c *call) stream() {
 		p.endless()
 		return
 	}
-	for ev := range c.answer.events() {
+	for ev := range c.x.dialect.events(c.answer) {
 		if !p.play(ev) {
 			return
 		}
@@ -51,7 +51,7 @@ func (p *player) play(ev event) bool {
 		return false
 	}
 	p.cutWithin(ev)
-	if ev.name == "message_stop" || (ev.name == "message_delta" && !p.endAhead()) {
+	if ev.last || (ev.final && !p.endAhead()) {
 		p.c.book(OutcomeComplete, http.StatusOK, p.c.answer.usage.Output)
 	}
 	p.write(ev.data)
@@ -107,11 +107,11 @@ func (p *player) strike() bool {
 		c.book(OutcomeCut, http.StatusOK, c.billed(p.n, p.out))
 		c.abort()
 	case faultMalformed:
-		p.write([]byte(c.fault.raw))
+		p.write([]byte(orText(c.fault.raw, c.x.dialect.broken())))
 		return true
 	case faultError:
 		c.book(OutcomeError, http.StatusOK, c.billed(p.n, p.out))
-		p.write(append(appendErrorBody([]byte("event: error\ndata: "), c.fault.errType, c.fault.message, c.x.id), "\n\n"...))
+		p.write(c.x.dialect.errorEvent(c.fault, c.x.id))
 		p.flush()
 	case faultHang:
 		p.flush()
@@ -148,7 +148,7 @@ func (p *player) silence(pingEvery time.Duration) {
 		return
 	}
 	for !p.gone && p.c.wait(pingEvery) {
-		p.write(pingEvent(0).data)
+		p.write(p.c.x.dialect.ping())
 		p.flush()
 	}
 }
@@ -159,15 +159,13 @@ func (p *player) endless() {
 	c := p.c
 	a := *c.answer
 	text := c.endlessText()
-	a.blocks = []outBlock{{kind: "text"}}
-	f := &framer{a: &a}
-	p.write(f.messageStart().data)
-	p.write(f.blockStart(0, &a.blocks[0]).data)
+	head, piece := c.x.dialect.endless(&a)
+	p.write(head)
 	limit := bytesPerToken * c.conv.maxTokens
 	for rest := text; !p.gone && int64(p.out) < limit && c.wait(p.pace.between); {
 		n := min(chunkEnd(rest, p.pace.chunk), int(limit)-p.out)
 		n = chunkEnd(rest, n)
-		p.write(f.blockDelta(0, "text_delta", "text", rest[:n], true).data)
+		p.write(piece(rest[:n]))
 		if p.out += n; p.pace.between > 0 {
 			p.flush()
 		}

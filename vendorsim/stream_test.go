@@ -79,7 +79,7 @@ func TestDeltasAddUpToTheTextForAnyPieceSize(t *testing.T) {
 		r.thinking, r.text = snippet{literal: "thought " + text}, snippet{literal: text}
 		r.toolCalls = []toolCall{{name: snippet{literal: "say"}, tree: &inputValue{isObj: true, object: []inputMember{{key: text, value: inputValue{text: snippet{literal: text}}}}}}}
 		h := &hit{scenario: &Scenario{}, rule: &rule{reply: r}}
-		a, err := compose(h, &conversation{maxTokens: maxTokens, messages: []message{{role: "user"}}}, newID)
+		a, err := compose(h, &conversation{maxTokens: maxTokens, messages: []message{{role: "user"}}}, messagesDialect{}, newID)
 		if err != nil {
 			t.Fatal(err)
 		}

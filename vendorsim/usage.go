@@ -30,14 +30,10 @@ func tokensOf(n int) int64 { return (int64(n) + bytesPerToken - 1) / bytesPerTok
 // tokens returns the tokens of the whole prompt, at least one.
 func (s *sizes) tokens() int64 { return max(1, tokensOf(s.total)) }
 
-// inputUsage returns what the prompt is billed: the scripted counts if there are
-// any, else counts derived from the conversation. What the request before this
+// inputUsage returns what the prompt is billed unless a scenario says it. What the request before this
 // one held is taken as cached as far as the last breakpoint of this one reaches; the
 // rest up to that breakpoint is written, and what follows it is fresh.
-func (c *conversation) inputUsage(scripted usageFile) Usage {
-	if u, ok := scripted.input(); ok {
-		return u
-	}
+func (c *conversation) inputUsage() Usage {
 	s := &c.size
 	read := min(c.previousEnd(), s.breakpoint)
 	long := min(max(read, s.longPoint), s.breakpoint)

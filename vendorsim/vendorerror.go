@@ -39,14 +39,16 @@ var errorTexts = map[int]string{
 // vendorError is a refusal as the vendor would send it.
 type vendorError struct {
 	status     int
-	kind       string
+	kind       string // of the dialect; empty for the one that goes with the status
 	message    string
+	param      string // Chat Completions: the parameter at fault
+	code       string // Chat Completions: a word for programs
 	retryAfter *time.Duration
 	headers    map[string]string
 }
 
 func refuse(status int, format string, args ...any) *vendorError {
-	return &vendorError{status: status, kind: errorTypes[status], message: fmt.Sprintf(format, args...)}
+	return &vendorError{status: status, message: fmt.Sprintf(format, args...)}
 }
 
 func invalid(format string, args ...any) *vendorError {
@@ -64,8 +66,8 @@ func appendErrorBody(dst []byte, kind, message, requestID string) []byte {
 	return append(dst, '}')
 }
 
-// write sends the refusal. The client may be gone, which is its own affair.
-func (e *vendorError) write(w http.ResponseWriter, requestID string) {
+// writeError sends the refusal. The client may be gone, which is its own affair.
+func (messagesDialect) writeError(e *vendorError, w http.ResponseWriter, requestID string) {
 	h := w.Header()
 	if e.status == http.StatusTooManyRequests || e.status >= http.StatusInternalServerError {
 		h.Set("X-Should-Retry", "true")
@@ -73,13 +75,17 @@ func (e *vendorError) write(w http.ResponseWriter, requestID string) {
 	if e.status == http.StatusTooManyRequests {
 		h.Set("Anthropic-Ratelimit-Requests-Remaining", "0")
 	}
+	e.addHeaders(h)
+	writeJSON(w, e.status, appendErrorBody(nil, orText(e.kind, errorTypes[e.status]), e.message, requestID))
+}
+
+func (e *vendorError) addHeaders(h http.Header) {
 	if e.retryAfter != nil {
 		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.retryAfter.Seconds())), 10))
 	}
 	for name, value := range e.headers {
 		h.Set(name, value)
 	}
-	writeJSON(w, e.status, appendErrorBody(nil, e.kind, e.message, requestID))
 }
 
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
