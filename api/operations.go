@@ -66,6 +66,8 @@ var operations = []operation{
 	{id: "ackRun", route: "POST /v1/runner/runs/{run}/ack", action: corp.RunnerLease, tag: "runner protocol", summary: "Take an offer up", status: http.StatusNoContent, handle: with((*API).ackRun)},
 	{id: "releaseRun", route: "POST /v1/runner/runs/{run}/release", action: corp.RunnerLease, tag: "runner protocol", summary: "Give a run back to the queue", status: http.StatusNoContent, handle: with((*API).releaseRun)},
 	{id: "reportEntries", route: "POST /v1/runner/runs/{run}/entries", action: corp.RunnerLease, tag: "runner protocol", summary: "Report the transcript", body: maxEntriesBody, handle: with((*API).reportEntries)},
+	{id: "saveSteps", route: "POST /v1/runner/runs/{run}/steps", action: corp.RunnerLease, tag: "runner protocol", summary: "Save what must not be done again", status: http.StatusNoContent, body: maxEntriesBody, handle: with((*API).saveSteps)},
+	{id: "listSteps", route: "GET /v1/runner/runs/{run}/steps", action: corp.RunnerLease, tag: "runner protocol", summary: "The journal a run goes on with", handle: with((*API).steps)},
 	{id: "finishRun", route: "POST /v1/runner/runs/{run}/finish", action: corp.RunnerLease, tag: "runner protocol", summary: "End a run", handle: with((*API).finishRun)},
 	{id: "downloadSource", route: "GET /v1/runner/runs/{run}/source", action: corp.RunnerLease, tag: "runner protocol", summary: "The git bundle a run starts from", serves: []string{"application/octet-stream"}, handle: with((*API).downloadSource)},
 	{id: "uploadResult", route: "POST /v1/runner/runs/{run}/blobs", action: corp.RunnerLease, tag: "runner protocol", summary: "Store what a run made", status: http.StatusCreated, upload: true, handle: with((*API).uploadResult)},

@@ -163,6 +163,14 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 		offer := o.running(t)
 		return one(sample{path: leasedPath(offer), body: corp.EntryBatch{Lease: offer.Lease, Entries: []corp.Entry{{RunID: offer.RunID, Kind: corp.EntryNote}}}})
 	},
+	"saveSteps": func(t *testing.T, o *office, _ string) []sample {
+		offer := o.running(t)
+		return one(sample{path: leasedPath(offer), body: corp.StepBatch{Lease: offer.Lease, Journal: 1, Steps: []corp.Step{{Key: "00001", Output: json.RawMessage(`{}`)}}}})
+	},
+	"listSteps": func(t *testing.T, o *office, _ string) []sample {
+		offer := o.running(t)
+		return one(sample{path: leasedPath(offer), header: leasedHeader(offer), query: url.Values{"after": {"00001"}}})
+	},
 	"finishRun":      finishSample,
 	"downloadSource": sourceSample,
 	"uploadResult": func(t *testing.T, o *office, _ string) []sample {

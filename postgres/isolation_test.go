@@ -34,7 +34,7 @@ func furnish(t *testing.T, env *pgtest.Env, ws corp.WorkspaceID) {
 	must(db.GrantAllowance(ctx, corp.NewID[corp.ServerID](), task.ID, 1, 2))(t)
 	ok(t, db.RecordCalls(ctx, []postgres.CallRecord{{Call: aCall(task, lease.Epoch, 1)}}))
 	env.Exec(t, `INSERT INTO schedules (workspace_id, id, name, cron, spec, created_by) VALUES ($1, gen_random_uuid(), 's', '* * * * *', '{}', 'test')`, ws)
-	env.Exec(t, `INSERT INTO steps (workspace_id, task_id, key, run_id, epoch, output) VALUES ($1, $2, 'k', $3, 1, '{}')`, ws, task.ID, task.RunID)
+	ok(t, db.SaveSteps(ctx, task.RunID, lease.Epoch, 1, steps(0, 1)))
 	other := env.Submit(t, ws, corp.TaskSpec{SourceID: &blob.ID, BaseCommit: strings.Repeat("a", 40)})
 	env.Exec(t, `INSERT INTO task_dependencies (workspace_id, task_id, depends_on) VALUES ($1, $2, $3)`, ws, other.ID, task.ID)
 	must(db.FinishRun(ctx, task.RunID, lease.Epoch, corp.Outcome{State: corp.RunSucceeded, Reason: corp.ReasonCompleted, ResultID: &blob.ID, PatchID: &blob.ID}))(t)

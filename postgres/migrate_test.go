@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +39,11 @@ func newest(t *testing.T) int64 {
 	t.Helper()
 	names, err := fs.Glob(migrations.Files, "*.sql")
 	ok(t, err)
-	return int64(len(names))
+	slices.Sort(names)
+	number, _, _ := strings.Cut(names[len(names)-1], "_")
+	version, err := strconv.ParseInt(number, 10, 64)
+	ok(t, err)
+	return version
 }
 
 func TestMigratingAnEmptyDatabaseMakesTheSchemaAndDoingItAgainChangesNothing(t *testing.T) {
