@@ -91,7 +91,7 @@ func ownHouse(t *testing.T, adjust ...func(*API)) *house {
 	return h
 }
 
-func build(ctx context.Context, t *testing.T, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
+func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
 	t.Helper()
 	h := &house{env: env, log: &journal{}}
 	logger := slog.New(slog.NewJSONHandler(h.log, nil))
@@ -127,7 +127,7 @@ func build(ctx context.Context, t *testing.T, env *pgtest.Env, dir string, adjus
 	return h
 }
 
-func (h *house) installationKey(t *testing.T, role corp.Role, prefix string) string {
+func (h *house) installationKey(t testing.TB, role corp.Role, prefix string) string {
 	t.Helper()
 	secret := corp.NewSecret(prefix)
 	err := h.env.DB.System("test").CreateOperatorKey(t.Context(), corp.NewID[corp.OperatorID](), string(role), role, corp.ShownSecret(secret), h.ring.Hash(secret))
@@ -162,7 +162,7 @@ type office struct {
 	keys map[corp.Role]string
 }
 
-func (h *house) office(t *testing.T) *office {
+func (h *house) office(t testing.TB) *office {
 	t.Helper()
 	o := &office{house: h, ws: h.env.Workspace(t), keys: map[corp.Role]string{}}
 	for _, role := range []corp.Role{corp.RoleViewer, corp.RoleMember, corp.RoleAdmin, corp.RoleOwner, corp.RoleRunner} {
@@ -172,7 +172,7 @@ func (h *house) office(t *testing.T) *office {
 }
 
 // key makes another key.
-func (o *office) key(t *testing.T, role corp.Role) (string, corp.APIKeyID) {
+func (o *office) key(t testing.TB, role corp.Role) (string, corp.APIKeyID) {
 	t.Helper()
 	prefix := corp.KeyPrefixLive
 	if role == corp.RoleRunner {

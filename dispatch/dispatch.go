@@ -78,8 +78,9 @@ func New(db *postgres.DB, ring *seal.Ring, server corp.ServerID, address string,
 // Leading says whether this server leads now, as far as it knows.
 func (d *Dispatcher) Leading() bool { return d.seat.Load() != nil }
 
-// Wake says that there may be new work. It never blocks; calls are coalesced.
-func (d *Dispatcher) Wake() { signal(d.dirty) }
+// Wake tells the leader what changed. It never blocks; on a server that does not
+// lead it does nothing.
+func (d *Dispatcher) Wake(_ postgres.Notice) { signal(d.dirty) }
 
 // Finished is a hint that a run has given its slot back. Without it the slot is
 // found free at the next reading of the database.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/dispatch"
+	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
 	"github.com/genericcorp/corp/seal"
 )
@@ -339,7 +340,7 @@ func TestARunThatWaitsForItsTimeIsNotOfferedBeforeAndThenIs(t *testing.T) {
 	w := newWorld(t)
 	task := w.Submit(t, w.Workspace(t), corp.TaskSpec{Prompt: "x", RepositoryURL: "https://example.com/x.git"})
 	w.Exec(t, `UPDATE runs SET not_before = clock_timestamp() + interval '700 milliseconds' WHERE id = $1`, task.RunID)
-	w.d.Wake()
+	w.d.Wake(postgres.Notice{Kind: postgres.NoticeResync})
 	r := poolRunner()
 	for seq := int64(1); ; seq++ {
 		got := w.poll(t, w.d, r, seq, 1, 5*time.Second)
@@ -389,7 +390,7 @@ func TestManyRunnersTogetherGetEveryRunOnce(t *testing.T) {
 	}
 	for i := range tasks {
 		w.Submit(t, spaces[i%workspaces], corp.TaskSpec{Prompt: "x", RepositoryURL: "https://example.com/x.git"})
-		w.d.Wake()
+		w.d.Wake(postgres.Notice{Kind: postgres.NoticeResync})
 	}
 	stop := time.AfterFunc(30*time.Second, enough)
 	defer stop.Stop()

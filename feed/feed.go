@@ -28,7 +28,7 @@ type Hub struct {
 
 	mu      sync.Mutex
 	readers map[corp.WorkspaceID]map[chan struct{}]struct{}
-	onQueue []func()
+	onQueue []func(postgres.Notice)
 }
 
 // New makes a hub that wakes nobody until Run is called.
@@ -64,9 +64,10 @@ func (h *Hub) Subscribe(ws corp.WorkspaceID) (wake <-chan struct{}, cancel func(
 	return c, sync.OnceFunc(func() { h.unsubscribe(ws, c) })
 }
 
-// OnQueue has fn called after runs may have been queued, in any workspace. fn
-// must not block; it may be called from several goroutines.
-func (h *Hub) OnQueue(fn func()) {
+// OnQueue has fn called after runs came into the queue or left it or their
+// runners, and after limits changed, in any workspace: with a queue, a limits or
+// a resync notice. fn must not block; it may be called from several goroutines.
+func (h *Hub) OnQueue(fn func(postgres.Notice)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onQueue = append(h.onQueue, fn)
@@ -94,16 +95,17 @@ func (h *Hub) pollSlowly(ctx context.Context) {
 	}
 }
 
-// notice passes on what the database said. After a reconnect nobody knows what
-// was missed, so everybody looks.
+// notice passes on what was said. After a reconnect nobody knows what was
+// missed, so everybody looks.
 func (h *Hub) notice(n postgres.Notice) {
 	switch n.Kind {
-	case "event":
+	case postgres.NoticeEvent:
 		h.wake(n.Workspace)
-	case "queue":
-		h.queued()
-	case "resync":
+	case postgres.NoticeQueue, postgres.NoticeLimits:
+		h.queued(n)
+	case postgres.NoticeResync:
 		h.wakeAll()
+		h.queued(n)
 	default:
 		h.logger.Warn("notification of an unknown kind", "kind", n.Kind)
 	}
@@ -125,15 +127,14 @@ func (h *Hub) wakeAll() {
 		}
 	}
 	h.mu.Unlock()
-	h.queued()
 }
 
-func (h *Hub) queued() {
+func (h *Hub) queued(n postgres.Notice) {
 	h.mu.Lock()
 	calls := h.onQueue
 	h.mu.Unlock()
 	for _, fn := range calls {
-		fn()
+		fn(n)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/feed"
+	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
 )
 
@@ -20,7 +21,7 @@ func TestACommitWakesItsReaderThroughTheDatabase(t *testing.T) {
 	env := pgtest.Database(t)
 	hub := feed.New(env.DB, slog.New(slog.DiscardHandler))
 	queued := make(chan struct{}, 1)
-	hub.OnQueue(func() {
+	hub.OnQueue(func(postgres.Notice) {
 		select {
 		case queued <- struct{}{}:
 		default:

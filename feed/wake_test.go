@@ -54,7 +54,7 @@ func TestAResyncWakesEverybodyAndTheQueue(t *testing.T) {
 	t.Parallel()
 	h := New(nil, quiet())
 	var queued atomic.Int64
-	h.OnQueue(func() { queued.Add(1) })
+	h.OnQueue(func(postgres.Notice) { queued.Add(1) })
 	a, cancelA := h.Subscribe(corp.NewID[corp.WorkspaceID]())
 	defer cancelA()
 	b, cancelB := h.Subscribe(corp.NewID[corp.WorkspaceID]())

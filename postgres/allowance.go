@@ -57,7 +57,7 @@ func (w WorkspaceDB) lockAllowance(ctx context.Context, tx pgx.Tx, id corp.Allow
 }
 
 func (w WorkspaceDB) giveBackMoney(ctx context.Context, tx pgx.Tx, a corp.Allowance, amount corp.Nanodollars, closing bool) error {
-	var b pgx.Batch
+	var b batch
 	b.Queue(`UPDATE budgets SET granted_nanodollars = granted_nanodollars - $3 WHERE workspace_id = $1 AND id = $2`, w.ws, a.BudgetID, amount)
 	b.Queue(`
 		UPDATE allowances SET granted_nanodollars = granted_nanodollars - $3, closed_at = CASE WHEN $4 THEN clock_timestamp() END

@@ -94,7 +94,7 @@ func exhausted(b corp.Budget, budgets []corp.Budget) error {
 }
 
 func (w WorkspaceDB) writeGrants(ctx context.Context, tx pgx.Tx, server corp.ServerID, grants []Grant) error {
-	var b pgx.Batch
+	var b batch
 	for _, g := range grants {
 		b.Queue(`UPDATE budgets SET granted_nanodollars = $3 WHERE workspace_id = $1 AND id = $2`, w.ws, g.BudgetID, g.Granted)
 	}

@@ -89,7 +89,7 @@ func (w WorkspaceDB) record(ctx context.Context, tx pgx.Tx, calls []CallRecord) 
 	for _, c := range calls {
 		l.pay(c)
 	}
-	var b pgx.Batch
+	var b batch
 	l.queue(&b, w.ws)
 	queueEvents(&b, w.ws, runs...)
 	return len(calls), send(ctx, tx, &b)
@@ -98,7 +98,7 @@ func (w WorkspaceDB) record(ctx context.Context, tx pgx.Tx, calls []CallRecord) 
 // insertCalls returns the calls that were not there yet.
 func (w WorkspaceDB) insertCalls(ctx context.Context, tx pgx.Tx, calls []CallRecord) ([]CallRecord, error) {
 	const most = 1000 // bytes of a name or a sentence
-	var b pgx.Batch
+	var b batch
 	fresh := make([]CallRecord, 0, len(calls))
 	for _, c := range calls {
 		var raw *string
@@ -148,7 +148,7 @@ func (w WorkspaceDB) sumRuns(ctx context.Context, tx pgx.Tx, calls []CallRecord)
 		}
 		s.Calls, s.Usage, s.Cost, s.Simulated = s.Calls+1, s.Usage.Add(c.Usage), corp.AddMoney(s.Cost, c.Cost), s.Simulated || c.Simulated
 	}
-	var b pgx.Batch
+	var b batch
 	var events []event
 	for _, run := range slices.SortedFunc(maps.Keys(added), func(a, b corp.RunID) int { return bytes.Compare(a[:], b[:]) }) {
 		s := added[run]
@@ -242,7 +242,7 @@ func (l *ledger) pay(c CallRecord) {
 	}
 }
 
-func (l *ledger) queue(b *pgx.Batch, ws corp.WorkspaceID) {
+func (l *ledger) queue(b *batch, ws corp.WorkspaceID) {
 	for id, spent := range l.spent {
 		b.Queue(`
 			UPDATE budgets SET spent_nanodollars = spent_nanodollars + $3, granted_nanodollars = granted_nanodollars - $4

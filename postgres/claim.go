@@ -49,7 +49,7 @@ func emitAll(ctx context.Context, tx pgx.Tx, said map[corp.WorkspaceID][]event) 
 		workspaces = append(workspaces, ws)
 	}
 	slices.SortFunc(workspaces, func(a, b corp.WorkspaceID) int { return bytes.Compare(a[:], b[:]) })
-	var b pgx.Batch
+	var b batch
 	for _, ws := range workspaces {
 		queueEvents(&b, ws, said[ws]...)
 	}

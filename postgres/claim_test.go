@@ -93,7 +93,7 @@ func TestAClaimLeasesWhatIsQueuedAndDueAndNothingElse(t *testing.T) {
 	if len(queue) != 3 || queue[0].RunID != due.RunID || queue[1].NotBefore == nil {
 		t.Fatalf("%+v", queue)
 	}
-	want := postgres.QueuedRun{Workspace: ws, RunID: due.RunID, TaskID: due.ID, AgentID: due.AgentID, Priority: 4, Labels: []string{"gpu"}, CreatedAt: queue[0].CreatedAt}
+	want := postgres.QueuedRun{Workspace: ws, RunID: due.RunID, TaskID: due.ID, AgentID: due.AgentID, Runtime: corp.RuntimeBuiltin, Priority: 4, Labels: []string{"gpu"}, CreatedAt: queue[0].CreatedAt}
 	if diff := cmp.Diff(want, queue[0]); diff != "" {
 		t.Error(diff)
 	}

@@ -36,6 +36,7 @@ type DB struct {
 	app, system *pgxpool.Pool
 	listenURL   string
 	log         *slog.Logger
+	hints       *hints
 }
 
 // AuthDB looks up who is behind a credential. It answers for one secret at a

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -42,11 +43,11 @@ const insertEvents = `
 		SELECT $1, head.seq - $2 + e.n, clock_timestamp(), e.kind, e.task_id, e.run_id, e.data::json
 		FROM head, unnest($3::text[], $4::uuid[], $5::uuid[], $6::text[]) WITH ORDINALITY AS e (kind, task_id, run_id, data, n)
 	)
-	SELECT pg_notify('corp_event', $1::uuid::text || ':' || seq) FROM head`
+	SELECT seq FROM head`
 
 // queueEvents adds the writing of events to a batch. It must be the last thing
 // that the transaction locks.
-func queueEvents(b *pgx.Batch, ws corp.WorkspaceID, events ...event) {
+func queueEvents(b *batch, ws corp.WorkspaceID, events ...event) {
 	if len(events) == 0 {
 		return
 	}
@@ -63,19 +64,38 @@ func queueEvents(b *pgx.Batch, ws corp.WorkspaceID, events ...event) {
 		text, _ := json.Marshal(e.data)
 		data[i] = new(string(text))
 	}
-	b.Queue(insertEvents, ws, int64(len(events)), kinds, tasks, runs, data)
+	b.Queue(insertEvents, ws, int64(len(events)), kinds, tasks, runs, data).QueryRow(func(row pgx.Row) error {
+		n := Notice{Kind: NoticeEvent, Workspace: ws}
+		if err := row.Scan(&n.Seq); err != nil {
+			return fmt.Errorf("number events: %w", err)
+		}
+		b.say(n)
+		return nil
+	})
 }
 
 // emit writes events at the end of a transaction.
 func (w WorkspaceDB) emit(ctx context.Context, tx pgx.Tx, events ...event) error {
-	var b pgx.Batch
+	var b batch
 	queueEvents(&b, w.ws, events...)
 	return send(ctx, tx, &b)
 }
 
-// queueWake tells the leader that there is a run to place.
-func queueWake(b *pgx.Batch, ws corp.WorkspaceID) {
-	b.Queue(`SELECT pg_notify('corp_queue', $1::uuid::text)`, ws)
+// queueWake tells the leader to look at the workspace's queue: for changes that
+// no other hint describes run by run.
+func queueWake(b *batch, ws corp.WorkspaceID) { b.say(Notice{Kind: NoticeQueue, Workspace: ws}) }
+
+// queueChange adds a statement that brings one run into the queue, and returns
+// the columns of a QueuedRun, to a batch. The leader is told after the commit.
+func queueChange(b *batch, ws corp.WorkspaceID, run corp.RunID, sql string, args ...any) {
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		queued, err := pgx.CollectOneRow(rows, pgx.RowToAddrOfStructByName[QueuedRun])
+		if err != nil {
+			return fmt.Errorf("queue a run: %w", err)
+		}
+		b.say(Notice{Kind: NoticeQueue, Workspace: ws, Run: run, Queued: queued})
+		return nil
+	})
 }
 
 // Events returns at most limit events after the one numbered after, oldest first.

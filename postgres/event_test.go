@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -148,8 +147,8 @@ func TestAListenerHearsOfChangesAndIsToldWhenItMayHaveMissedSome(t *testing.T) {
 	}
 	env.KillConnections(t)
 	next(postgres.NoticeResync)
-	for i, payload := range []string{"", ":", "x:1", ws.UUID() + ":", ws.UUID(), ws.UUID() + ":x", strings.Repeat("9", 4000)} {
-		env.Exec(t, fmt.Sprintf(`SELECT pg_notify('%s', $1)`, []string{"corp_event", "corp_queue"}[i%2]), payload)
+	for _, payload := range []string{"", " ", "x", "x e", "x :", "x e" + ws.UUID(), "x e" + ws.UUID() + ":x", "x q" + ws.UUID() + ":1", "x r:", "x z" + ws.UUID(), strings.Repeat("9 e", 2000)} {
+		env.Exec(t, `SELECT pg_notify('corp_hint', $1)`, payload)
 	}
 	env.Submit(t, ws, corp.TaskSpec{})
 	if n := next(postgres.NoticeEvent); n.Workspace != ws {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -17,7 +18,23 @@ func Unguarded(ctx context.Context, url string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DB{app: pool, system: pool, listenURL: url, log: slog.New(slog.DiscardHandler)}, nil
+	log := slog.New(slog.DiscardHandler)
+	return &DB{app: pool, system: pool, listenURL: url, log: log, hints: newHints(url, log)}, nil
+}
+
+// The wire form of notices.
+var (
+	WriteNotices = writeNotices
+	ReadNotices  = readNotices
+)
+
+// SayInTransaction runs fn in a transaction of the workspace that has something
+// to say.
+func SayInTransaction(ctx context.Context, w WorkspaceDB, n Notice, fn func(tx pgx.Tx) error) error {
+	return w.in(ctx, func(tx pgx.Tx) error {
+		say(tx, n)
+		return fn(tx)
+	})
 }
 
 // LeftOnConnections returns what the settings of a transaction are on each of the

@@ -104,6 +104,7 @@ func (w WorkspaceDB) end(ctx context.Context, tx pgx.Tx, task corp.Task, h held,
 	if err != nil {
 		return err
 	}
+	say(tx, Notice{Kind: NoticeQueue, Workspace: w.ws, Run: h.ID, Ended: true})
 	ended := event{"run." + string(e.state), task.ID, h.ID, why{h.Attempt, e.reason, e.detail}}
 	return w.moveOn(ctx, tx, task, h, e, ended)
 }
@@ -151,7 +152,7 @@ func (w WorkspaceDB) retryPolicy(ctx context.Context, tx pgx.Tx, task corp.TaskI
 
 // settle makes a task final.
 func (w WorkspaceDB) settle(ctx context.Context, tx pgx.Tx, task corp.Task, state corp.TaskState, reason corp.Reason, detail string, before ...event) error {
-	var b pgx.Batch
+	var b batch
 	b.Queue(`
 		UPDATE tasks SET state = $3, reason = $4, detail = $5, finished_at = clock_timestamp() WHERE workspace_id = $1 AND id = $2`,
 		w.ws, task.ID, state, reason, detail)
@@ -166,13 +167,12 @@ func (w WorkspaceDB) nextRun(ctx context.Context, tx pgx.Tx, task corp.Task, act
 	if delay > 0 {
 		delayMS = new(delay.Milliseconds())
 	}
-	var b pgx.Batch
+	var b batch
 	b.Queue(`
 		UPDATE tasks SET state = 'queued', reason = $3, detail = $4, attempts = $5, run_id = $6,
 			cancel_requested_at = NULL, cancel_requested_by = NULL, finished_at = NULL
 		WHERE workspace_id = $1 AND id = $2`, w.ws, task.ID, because.Reason, because.Detail, attempt, run)
 	queueRun(&b, w.ws, run, task.ID, attempt, actor, delayMS)
-	queueWake(&b, w.ws)
 	because.Attempt = attempt
 	queueEvents(&b, w.ws, append(before, event{"task.queued", task.ID, run, because}, event{"run.queued", task.ID, run, because})...)
 	return send(ctx, tx, &b)

@@ -55,10 +55,12 @@ func (s SystemDB) Leader(ctx context.Context) (address string, term int64, err e
 	return found[0].Address, found[0].Term, nil
 }
 
+// queuedColumns are what the leader needs to place a run r.
+const queuedColumns = `r.workspace_id AS workspace, r.id AS run_id, r.task_id, r.agent_id, r.repository_id, r.runtime, r.epoch, r.priority, r.labels, r.not_before, r.created_at`
+
 const selectQueue = `
-	SELECT r.workspace_id AS workspace, r.id AS run_id, r.task_id, t.agent_id, r.epoch, r.priority, r.labels, r.not_before, r.created_at
+	SELECT ` + queuedColumns + `
 	FROM runs r
-	JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
 	JOIN workspaces w ON w.workspace_id = r.workspace_id AND w.archived_at IS NULL
 	WHERE r.state = 'queued' `
 

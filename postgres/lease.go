@@ -150,13 +150,13 @@ func (w WorkspaceDB) giveBack(ctx context.Context, tx pgx.Tx, task corp.Task, h 
 	if h.StopReason != "" {
 		return w.end(ctx, tx, task, h, stopped(h, ending{}))
 	}
-	var b pgx.Batch
-	b.Queue(`
-		UPDATE runs SET state = 'queued', reason = $3, detail = $4, runner_id = NULL, runner_name = '', run_key_hash = NULL, lease_expires_at = NULL,
+	var b batch
+	queueChange(&b, w.ws, h.ID, `
+		UPDATE runs r SET state = 'queued', reason = $3, detail = $4, runner_id = NULL, runner_name = '', run_key_hash = NULL, lease_expires_at = NULL,
 			leased_at = NULL, started_at = NULL, waiting_since = NULL, waited_ms = 0
-		WHERE workspace_id = $1 AND id = $2`, w.ws, h.ID, reason, detail)
+		WHERE workspace_id = $1 AND id = $2
+		RETURNING `+queuedColumns, w.ws, h.ID, reason, detail)
 	b.Queue(`UPDATE tasks SET state = 'queued', reason = $3, detail = $4 WHERE workspace_id = $1 AND id = $2`, w.ws, task.ID, reason, detail)
-	queueWake(&b, w.ws)
 	because := why{h.Attempt, reason, detail}
 	queueEvents(&b, w.ws, event{"run.queued", task.ID, h.ID, because}, event{"task.queued", task.ID, h.ID, because})
 	return send(ctx, tx, &b)

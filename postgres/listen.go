@@ -18,12 +18,13 @@ import (
 const (
 	NoticeEvent  = "event"
 	NoticeQueue  = "queue"
+	NoticeLimits = "limits" // how much may run at a time, or whose share is how large
 	NoticeResync = "resync" // anything may have been missed
 )
 
 const (
-	channelEvent = "corp_event"
-	channelQueue = "corp_queue"
+	channel    = "corp_hint"
+	maxPayload = 7_900 // bytes of one notification; the database refuses 8,000
 
 	firstBackoff = 100 * time.Millisecond
 	lastBackoff  = 5 * time.Second
@@ -31,16 +32,19 @@ const (
 	answerWithin = 5 * time.Second
 )
 
-// Listen calls fn for every notice, one at a time, until ctx ends, and returns
-// nil then. A connection that breaks is made again, with a resync notice first:
-// what was said meanwhile is lost, as a notice is only a hint.
+// Listen calls fn for every notice until ctx ends, and returns nil then: for what
+// this process said as soon as it is committed, for the others' words when they
+// arrive. fn must not block; it is called from many goroutines. A connection that
+// breaks is made again, with a resync notice first: what was said meanwhile is
+// lost, as a notice is only a hint.
 func (db *DB) Listen(ctx context.Context, fn func(Notice)) error {
 	config, err := pgx.ParseConfig(db.listenURL)
 	if err != nil {
 		return corp.Invalid("listen_url", "The database's direct connection string cannot be read.", "Write it like postgres://corp_app:PASSWORD@HOST:5432/corp.")
 	}
+	defer db.hints.hear(fn)()
 	for pause := firstBackoff; ; pause = min(2*pause, lastBackoff) {
-		heard, err := listenOnce(ctx, config, fn)
+		heard, err := listenOnce(ctx, config, db.hints.origin, fn)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of the context is the one good end
 		}
@@ -56,66 +60,110 @@ func (db *DB) Listen(ctx context.Context, fn func(Notice)) error {
 	}
 }
 
-func listenOnce(ctx context.Context, config *pgx.ConnConfig, fn func(Notice)) (heard bool, err error) {
+func listenOnce(ctx context.Context, config *pgx.ConnConfig, origin string, fn func(Notice)) (heard bool, err error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return false, fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, `LISTEN `+channelEvent+`; LISTEN `+channelQueue); err != nil {
+	if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
 		return false, fmt.Errorf("listen: %w", err)
 	}
 	fn(Notice{Kind: NoticeResync})
 	for {
-		n, err := nextNotice(ctx, conn)
+		payload, err := nextPayload(ctx, conn)
 		if err != nil {
 			return true, err
 		}
-		if n.Kind != "" {
-			fn(n)
+		if from, said := readNotices(payload); from != origin {
+			for _, n := range said {
+				fn(n)
+			}
 		}
 	}
 }
 
-// nextNotice waits for a notice and, after a silence, asks whether anybody is
-// still there: a connection whose other end vanished is silent for ever. The
-// empty notice means that it is.
-func nextNotice(ctx context.Context, conn *pgx.Conn) (Notice, error) {
+// nextPayload waits for a notification and, after a silence, asks whether anybody
+// is still there: a connection whose other end vanished is silent for ever. The
+// empty payload means that it is.
+func nextPayload(ctx context.Context, conn *pgx.Conn) (string, error) {
 	patience, cancel := context.WithTimeout(ctx, quiet)
 	defer cancel()
 	raw, err := conn.WaitForNotification(patience)
 	if err == nil {
-		n, _ := parseNotice(raw.Channel, raw.Payload) // from somebody else's client: not for us
-		return n, nil
+		return raw.Payload, nil
 	}
 	if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-		return Notice{}, fmt.Errorf("wait: %w", err)
+		return "", fmt.Errorf("wait: %w", err)
 	}
 	answer, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	if err := conn.Ping(answer); err != nil {
-		return Notice{}, fmt.Errorf("ask after a silence: %w", err)
+		return "", fmt.Errorf("ask after a silence: %w", err)
 	}
-	return Notice{}, nil
+	return "", nil
 }
 
-func parseNotice(channel, payload string) (Notice, bool) {
-	var n Notice
-	switch channel {
-	case channelQueue:
-		n.Kind = NoticeQueue
-	case channelEvent:
-		workspace, seq, ok := strings.Cut(payload, ":")
-		number, err := strconv.ParseInt(seq, 10, 64)
-		if !ok || err != nil {
-			return Notice{}, false
+// The letters of the kinds on the wire.
+var letters = map[string]string{NoticeEvent: "e", NoticeQueue: "q", NoticeLimits: "l", NoticeResync: "r"}
+
+// writeNotices makes payloads: who speaks, and after a blank each notice as its
+// letter, its workspace and, after a colon, the number or the run.
+func writeNotices(origin string, said []Notice) (payloads []string) {
+	var b strings.Builder
+	for _, n := range said {
+		word := " " + letters[n.Kind]
+		if !n.Workspace.IsZero() {
+			word += n.Workspace.UUID()
 		}
-		n.Kind, n.Seq, payload = NoticeEvent, number, workspace
-	default:
-		return Notice{}, false
+		switch {
+		case n.Kind == NoticeEvent:
+			word += ":" + strconv.FormatInt(n.Seq, 10)
+		case !n.Run.IsZero():
+			word += ":" + n.Run.UUID()
+		}
+		if b.Len()+len(word) > maxPayload {
+			payloads = append(payloads, b.String())
+			b.Reset()
+		}
+		if b.Len() == 0 {
+			b.WriteString(origin)
+		}
+		b.WriteString(word)
 	}
-	if n.Workspace.Scan(payload) != nil || n.Workspace.IsZero() {
-		return Notice{}, false
+	return append(payloads, b.String())
+}
+
+// readNotices reads a payload. What is not of our making is left out.
+func readNotices(payload string) (origin string, said []Notice) {
+	origin, rest, _ := strings.Cut(payload, " ")
+	for word := range strings.FieldsSeq(rest) {
+		if n, ok := readNotice(word[:1], word[1:]); ok {
+			said = append(said, n)
+		}
 	}
-	return n, true
+	return origin, said
+}
+
+func readNotice(letter, text string) (n Notice, ok bool) {
+	workspace, about, _ := strings.Cut(text, ":")
+	for kind, l := range letters {
+		if l == letter {
+			n.Kind = kind
+		}
+	}
+	if n.Kind == NoticeResync {
+		return n, text == ""
+	}
+	if n.Kind == "" || n.Workspace.Scan(workspace) != nil || n.Workspace.IsZero() {
+		return n, false
+	}
+	var err error
+	switch {
+	case n.Kind == NoticeEvent:
+		n.Seq, err = strconv.ParseInt(about, 10, 64)
+	case n.Kind == NoticeQueue && about != "":
+		err = n.Run.Scan(about)
+	}
+	return n, err == nil
 }

@@ -32,6 +32,7 @@ func Open(ctx context.Context, c Config) (_ *DB, err error) {
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}
+	db.hints = newHints(c.AppURL, db.log)
 	defer func() {
 		if err != nil {
 			db.Close()
@@ -80,8 +81,10 @@ func connect(ctx context.Context, url, which string, conns int) (*pgxpool.Pool, 
 	return pool, nil
 }
 
-// Close closes both pools and waits for what still runs on them.
+// Close says what is still unsaid, closes both pools and waits for what still
+// runs on them.
 func (db *DB) Close() {
+	db.hints.close()
 	for _, pool := range []*pgxpool.Pool{db.app, db.system} {
 		if pool != nil {
 			pool.Close()

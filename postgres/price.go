@@ -15,7 +15,7 @@ const priceColumns = `id, vendor, model, effective_from, input, cache_read, cach
 func (s SystemDB) SeedPrices(ctx context.Context, prices []corp.Price) (added int, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
 		added = 0
-		var b pgx.Batch
+		var b batch
 		for _, p := range prices {
 			if p.ID.IsZero() {
 				p.ID = corp.NewID[corp.PriceID]()

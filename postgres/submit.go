@@ -77,7 +77,7 @@ func (w WorkspaceDB) queueTask(ctx context.Context, tx pgx.Tx, actor corp.Actor,
 	if err := w.checkSource(ctx, tx, spec); err != nil {
 		return err
 	}
-	var b pgx.Batch
+	var b batch
 	b.Queue(`
 		INSERT INTO tasks (workspace_id, id, agent_id, agent_version, repository_id, repository_url, source_id, base, base_commit, prompt, check_command,
 			timeout_seconds, max_attempts, retry_base_ms, retry_cap_ms, priority, labels, state, run_id, created_by)
@@ -86,19 +86,19 @@ func (w WorkspaceDB) queueTask(ctx context.Context, tx pgx.Tx, actor corp.Actor,
 		spec.TimeoutSeconds, spec.MaxAttempts, corp.RetryBase.Milliseconds(), corp.RetryCap.Milliseconds(), spec.Priority, orEmpty(spec.Labels), run, actor)
 	queueRun(&b, w.ws, run, id, 1, actor, nil)
 	b.Queue(`INSERT INTO budgets (workspace_id, id, task_id, limit_nanodollars) VALUES ($1, $2, $3, $4)`, w.ws, corp.NewID[corp.BudgetID](), id, spec.Budget)
-	queueWake(&b, w.ws)
 	queueEvents(&b, w.ws, event{"task.queued", id, run, nil}, event{"run.queued", id, run, why{Attempt: 1}})
 	return send(ctx, tx, &b)
 }
 
 // queueRun adds a run of a task to a batch. The task's row must be there: the run
 // takes over what the leader needs to place it.
-func queueRun(b *pgx.Batch, ws corp.WorkspaceID, run corp.RunID, task corp.TaskID, attempt int, actor corp.Actor, delayMS *int64) {
-	b.Queue(`
-		INSERT INTO runs (workspace_id, id, task_id, attempt, state, agent_id, repository_id, runtime, priority, labels, not_before, trace_id, created_by)
+func queueRun(b *batch, ws corp.WorkspaceID, run corp.RunID, task corp.TaskID, attempt int, actor corp.Actor, delayMS *int64) {
+	queueChange(b, ws, run, `
+		INSERT INTO runs AS r (workspace_id, id, task_id, attempt, state, agent_id, repository_id, runtime, priority, labels, not_before, trace_id, created_by)
 		SELECT $1, $2, t.id, $4, 'queued', t.agent_id, t.repository_id, v.runtime, t.priority, t.labels, clock_timestamp() + $5::bigint * interval '1 millisecond', $6, $7
 		FROM tasks t JOIN agent_versions v ON v.workspace_id = t.workspace_id AND v.agent_id = t.agent_id AND v.version = t.agent_version
-		WHERE t.workspace_id = $1 AND t.id = $3`, ws, run, task, attempt, delayMS, newTrace(), actor)
+		WHERE t.workspace_id = $1 AND t.id = $3
+		RETURNING `+queuedColumns, ws, run, task, attempt, delayMS, newTrace(), actor)
 }
 
 // newTrace makes a W3C trace id.

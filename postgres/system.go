@@ -27,13 +27,14 @@ func (s SystemDB) CreateWorkspace(ctx context.Context, actor corp.Actor, slug, n
 		if !known {
 			return corp.Invalid("plan", "There is no plan of this name.", "The plans are free, starter, growth, pro, enterprise and unlimited.")
 		}
-		var b pgx.Batch
+		var b batch
 		b.Queue(`INSERT INTO workspaces (workspace_id, slug, name, plan, created_by) VALUES ($1, $2, $3, $4, $5)`, ws, slug, name, plan, actor)
 		b.Queue(`INSERT INTO event_heads (workspace_id) VALUES ($1)`, ws)
 		b.Queue(`INSERT INTO budgets (workspace_id, id) VALUES ($1, $2)`, ws, corp.NewID[corp.BudgetID]())
 		if err := send(ctx, tx, &b); err != nil {
 			return err
 		}
+		say(tx, Notice{Kind: NoticeLimits, Workspace: ws})
 		made, err = collectOne(ctx, tx, "workspace", scanWorkspace, selectWorkspaces+`WHERE w.workspace_id = $1`, ws)
 		return err
 	})
@@ -76,7 +77,7 @@ func (s SystemDB) RevokeOperatorKey(ctx context.Context, id corp.OperatorID) err
 func (s SystemDB) SetInstallationProviders(ctx context.Context, providers []InstallationProvider) error {
 	return s.in(ctx, func(tx pgx.Tx) error {
 		names := make([]string, len(providers))
-		var b pgx.Batch
+		var b batch
 		for i, p := range providers {
 			names[i] = p.Name
 			id, actor := p.ID, p.CreatedBy

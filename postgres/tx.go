@@ -35,18 +35,62 @@ func (w WorkspaceDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	}
 	// The id is 32 hexadecimal digits and dashes: it cannot end the literal.
 	begin := `BEGIN; SELECT set_config('app.workspace_id', '` + w.ws.UUID() + `', true), ` + bounds
-	return w.db.retry(ctx, func() error { return transact(ctx, w.db.app, begin, fn) })
+	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, begin, fn) })
 }
 
 // in runs fn in one transaction of the system door.
 func (s SystemDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	begin := `BEGIN; SELECT set_config('application_name', '` + strings.ReplaceAll(s.reason, `'`, `''`) + `', true), ` + bounds
-	return s.db.retry(ctx, func() error { return transact(ctx, s.db.system, begin, fn) })
+	return s.db.retry(ctx, func() error { return s.db.transact(ctx, s.db.system, begin, fn) })
 }
 
-func transact(ctx context.Context, pool *pgxpool.Pool, begin string, fn func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, fn)
+// transaction is one that collects what is to be said once it is committed.
+type transaction struct {
+	pgx.Tx
+	said []Notice
 }
+
+// transact runs fn in a transaction and says, after the commit, what fn collected.
+// A commit of which nobody knows whether it was done is spoken of as if it was,
+// without what would then stand in the rows.
+func (db *DB) transact(ctx context.Context, pool *pgxpool.Pool, begin string, fn func(tx pgx.Tx) error) error {
+	var t transaction
+	done := false
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+		t.Tx = tx
+		err := fn(&t)
+		done = err == nil
+		return err
+	})
+	if !done {
+		return err
+	}
+	if err != nil {
+		for i := range t.said {
+			t.said[i].Queued, t.said[i].Ended = nil, false
+		}
+	}
+	db.hints.say(t.said)
+	return err
+}
+
+// say has notices said after the transaction's commit.
+func say(tx pgx.Tx, said ...Notice) {
+	t, ok := tx.(*transaction)
+	if !ok {
+		panic("a hint outside a transaction of this package")
+	}
+	t.said = append(t.said, said...)
+}
+
+// batch is statements that travel together, and what to say of them once they
+// are committed.
+type batch struct {
+	pgx.Batch
+	said []Notice
+}
+
+func (b *batch) say(n Notice) { b.said = append(b.said, n) }
 
 // retry repeats what the database gave up because of somebody else (a deadlock, a
 // missing partition) or what certainly never reached it, and translates the
@@ -174,9 +218,13 @@ func collectOne[T any](ctx context.Context, tx pgx.Tx, noun string, scan pgx.Row
 	return found[0], nil
 }
 
-// send runs a batch in a transaction and reads nothing back.
-func send(ctx context.Context, tx pgx.Tx, b *pgx.Batch) error {
-	return tx.SendBatch(ctx, b).Close()
+// send runs a batch in a transaction.
+func send(ctx context.Context, tx pgx.Tx, b *batch) error {
+	err := tx.SendBatch(ctx, &b.Batch).Close()
+	if err == nil {
+		say(tx, b.said...)
+	}
+	return err
 }
 
 // countRows adds up how many rows the statements of a batch touched.

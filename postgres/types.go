@@ -8,9 +8,15 @@ import (
 
 // Notice says that something may have changed. It is a hint: the rows are the truth.
 type Notice struct {
-	Kind      string // "event", "queue", or "resync" after every (re)connect
+	Kind      string // one of the kinds; "resync" also after every (re)connect
 	Workspace corp.WorkspaceID
-	Seq       int64 // of the newest event, with "event"
+	Seq       int64      // with "event": of the newest one
+	Run       corp.RunID // with "queue": the run that changed; zero means any of the workspace's
+
+	// What stands in the row, so that this process need not read it. Others are
+	// told only that the run changed.
+	Queued *QueuedRun
+	Ended  bool // the run is final: neither in the queue nor in hand
 }
 
 // RunIdentity is who makes a model call: a run that is leased now.
@@ -76,15 +82,17 @@ type UsageFilter struct {
 
 // QueuedRun is a run that waits for a runner.
 type QueuedRun struct {
-	Workspace corp.WorkspaceID
-	RunID     corp.RunID
-	TaskID    corp.TaskID
-	AgentID   corp.AgentID
-	Epoch     int64 // of its last lease; a claim makes it one more
-	Priority  int
-	Labels    []string
-	NotBefore *time.Time
-	CreatedAt time.Time
+	Workspace    corp.WorkspaceID
+	RunID        corp.RunID
+	TaskID       corp.TaskID
+	AgentID      corp.AgentID
+	RepositoryID corp.RepositoryID // zero: none of the workspace's
+	Runtime      string
+	Epoch        int64 // of its last lease; a claim makes it one more
+	Priority     int
+	Labels       []string
+	NotBefore    *time.Time
+	CreatedAt    time.Time
 }
 
 // LeasedRun is a run that takes up a slot.

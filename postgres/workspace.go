@@ -30,7 +30,7 @@ func (w WorkspaceDB) UpdateWorkspace(ctx context.Context, actor corp.Actor, u co
 		return changed, corp.Invalid("no_budget", "A budget cannot be set and removed at once.", "Send budget_nanodollars or no_budget, not both.")
 	}
 	err = w.in(ctx, func(tx pgx.Tx) error {
-		var b pgx.Batch
+		var b batch
 		b.Queue(`UPDATE workspaces SET name = coalesce($2, name), concurrency = coalesce($3, concurrency) WHERE workspace_id = $1`, w.ws, u.Name, u.Concurrency)
 		b.Queue(`
 			UPDATE budgets SET limit_nanodollars = CASE WHEN $3 THEN NULL ELSE coalesce($2, limit_nanodollars) END
@@ -38,6 +38,7 @@ func (w WorkspaceDB) UpdateWorkspace(ctx context.Context, actor corp.Actor, u co
 		if err := send(ctx, tx, &b); err != nil {
 			return err
 		}
+		say(tx, Notice{Kind: NoticeLimits, Workspace: w.ws})
 		changed, err = collectOne(ctx, tx, "workspace", scanWorkspace, selectWorkspaces+`WHERE w.workspace_id = $1`, w.ws)
 		if err != nil {
 			return err
