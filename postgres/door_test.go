@@ -82,6 +82,9 @@ func everyMethod(ctx context.Context, db postgres.WorkspaceDB, of victim) map[st
 	call("Blob", err)
 	_, _, err = db.SubmitTask(ctx, actor, corp.TaskSpec{Prompt: "p", RepositoryID: &repository}, postgres.Idempotency{Key: canary})
 	call("SubmitTask", err)
+	following := corp.TaskSpec{Prompt: "p", RepositoryURL: "git://x", After: []corp.Dependency{{TaskID: task}}}
+	_, _, err = db.SubmitBatch(ctx, actor, corp.BatchSpec{Tasks: []corp.BatchTask{{TaskSpec: following}}}, postgres.Idempotency{Key: canary})
+	call("SubmitBatch", err)
 	_, err = db.Task(ctx, task)
 	call("Task", err)
 	tasks, err := db.Tasks(ctx, corp.TaskFilter{Agent: of.task.AgentID}, page)

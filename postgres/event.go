@@ -85,15 +85,17 @@ func (w WorkspaceDB) emit(ctx context.Context, tx pgx.Tx, events ...event) error
 // no other hint describes run by run.
 func queueWake(b *batch, ws corp.WorkspaceID) { b.say(Notice{Kind: NoticeQueue, Workspace: ws}) }
 
-// queueChange adds a statement that brings one run into the queue, and returns
-// the columns of a QueuedRun, to a batch. The leader is told after the commit.
-func queueChange(b *batch, ws corp.WorkspaceID, run corp.RunID, sql string, args ...any) {
+// queueChanges adds a statement that brings runs into the queue, and returns the
+// columns of a QueuedRun of each, to a batch. The leader is told after the commit.
+func queueChanges(b *batch, ws corp.WorkspaceID, sql string, args ...any) {
 	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
-		queued, err := pgx.CollectOneRow(rows, pgx.RowToAddrOfStructByName[QueuedRun])
+		queued, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[QueuedRun])
 		if err != nil {
-			return fmt.Errorf("queue a run: %w", err)
+			return fmt.Errorf("queue runs: %w", err)
 		}
-		b.say(Notice{Kind: NoticeQueue, Workspace: ws, Run: run, Queued: queued})
+		for _, q := range queued {
+			b.say(Notice{Kind: NoticeQueue, Workspace: ws, Run: q.RunID, Queued: q})
+		}
 		return nil
 	})
 }

@@ -172,7 +172,7 @@ func (w WorkspaceDB) nextRun(ctx context.Context, tx pgx.Tx, task corp.Task, act
 		UPDATE tasks SET state = 'queued', reason = $3, detail = $4, attempts = $5, run_id = $6,
 			cancel_requested_at = NULL, cancel_requested_by = NULL, finished_at = NULL
 		WHERE workspace_id = $1 AND id = $2`, w.ws, task.ID, because.Reason, because.Detail, attempt, run)
-	queueRun(&b, w.ws, run, task.ID, attempt, actor, delayMS)
+	queueRuns(&b, w.ws, []corp.TaskID{task.ID}, actor, delayMS)
 	because.Attempt = attempt
 	queueEvents(&b, w.ws, append(before, event{"task.queued", task.ID, run, because}, event{"run.queued", task.ID, run, because})...)
 	return send(ctx, tx, &b)

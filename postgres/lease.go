@@ -151,7 +151,7 @@ func (w WorkspaceDB) giveBack(ctx context.Context, tx pgx.Tx, task corp.Task, h 
 		return w.end(ctx, tx, task, h, stopped(h, ending{}))
 	}
 	var b batch
-	queueChange(&b, w.ws, h.ID, `
+	queueChanges(&b, w.ws, `
 		UPDATE runs r SET state = 'queued', reason = $3, detail = $4, runner_id = NULL, runner_name = '', run_key_hash = NULL, lease_expires_at = NULL,
 			leased_at = NULL, started_at = NULL, waiting_since = NULL, waited_ms = 0
 		WHERE workspace_id = $1 AND id = $2

@@ -1,10 +1,10 @@
 package postgres
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
+	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,21 +17,23 @@ const (
 )
 
 // SubmitTask queues a task and its first run, with the newest version of its
-// agent. With an idempotency key the same request returns the task that it made
-// before, replayed; another request under that key is a conflict. What the spec
-// names and the workspace does not have is not found.
+// agent. A task that follows others which have not ended is blocked and has no
+// run yet; one that follows a task that did not succeed is cancelled at once,
+// unless its spec says otherwise. With an idempotency key the same request
+// returns the task that it made before, replayed; another request under that key
+// is a conflict. What the spec names and the workspace does not have is not found.
 func (w WorkspaceDB) SubmitTask(ctx context.Context, actor corp.Actor, spec corp.TaskSpec, idem Idempotency) (task corp.Task, replayed bool, err error) {
-	if spec, err = complete(spec); err != nil {
+	s, err := newSubmission(actor, spec)
+	if err != nil {
 		return task, false, err
 	}
-	id, run := corp.NewID[corp.TaskID](), corp.NewID[corp.RunID]()
 	err = w.in(ctx, func(tx pgx.Tx) error {
-		made, err := w.remember(ctx, tx, idem, id)
+		made, err := remember(ctx, tx, w.ws, opSubmitTask, idem, s.tasks[0].id)
 		if err != nil {
 			return err
 		}
-		if replayed = made != id; !replayed {
-			if err := w.queueTask(ctx, tx, actor, spec, id, run); err != nil {
+		if replayed = made != s.tasks[0].id; !replayed {
+			if err := w.submit(ctx, tx, s); err != nil {
 				return err
 			}
 		}
@@ -41,116 +43,134 @@ func (w WorkspaceDB) SubmitTask(ctx context.Context, actor corp.Actor, spec corp
 	return task, replayed, err
 }
 
-// remember takes the key for a new object, or returns the object that has it.
-func (w WorkspaceDB) remember(ctx context.Context, tx pgx.Tx, idem Idempotency, id corp.TaskID) (corp.TaskID, error) {
-	if idem.Key == "" {
-		return id, nil
-	}
-	hash := idem.RequestHash
-	if hash == nil {
-		hash = []byte{}
-	}
-	// Whoever else is submitting under this key is waited for here.
-	tag, err := tx.Exec(ctx, `
-		INSERT INTO idempotency_keys (workspace_id, operation, key, request_hash, object_id) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT DO NOTHING`, w.ws, opSubmitTask, idem.Key, hash, id)
-	if err != nil || tag.RowsAffected() == 1 {
-		return id, err
-	}
-	type known struct {
-		RequestHash []byte
-		ObjectID    corp.TaskID
-	}
-	first, err := collectOne(ctx, tx, "idempotency key", pgx.RowToStructByName[known], `
-		SELECT request_hash, object_id FROM idempotency_keys WHERE workspace_id = $1 AND operation = $2 AND key = $3`, w.ws, opSubmitTask, idem.Key)
-	if err == nil && !bytes.Equal(first.RequestHash, hash) {
-		err = corp.Conflict("This idempotency key was used for another request.", "Use a new key for each new request.")
-	}
-	return first.ObjectID, err
+// submission is tasks on their way into the database, together; one task is a
+// submission of one.
+type submission struct {
+	actor    corp.Actor
+	batch    corp.BatchID    // zero: no batch
+	schedule corp.ScheduleID // zero: submitted by somebody
+	tasks    []*submitted
+	order    []int // of the tasks, those that others follow before these
 }
 
-func (w WorkspaceDB) queueTask(ctx context.Context, tx pgx.Tx, actor corp.Actor, spec corp.TaskSpec, id corp.TaskID, run corp.RunID) error {
-	agent, err := w.agentFor(ctx, tx, spec.Agent)
+// submitted is one task of a submission and what becomes of it.
+type submitted struct {
+	corp.TaskSpec
+	field  string // before the names of its fields in errors: "" or "tasks[3]."
+	id     corp.TaskID
+	follow []follow
+	agent  corp.Agent
+	run    corp.RunID // zero unless it is queued
+	state  corp.TaskState
+	reason corp.Reason
+	detail string
+}
+
+// follow is a dependency whose ref, if it had one, is resolved.
+type follow struct {
+	on        corp.TaskID
+	inside    int // index of the task in the submission; -1 for an older one
+	onFailure string
+}
+
+// newSubmission checks one task and gives it its id.
+func newSubmission(actor corp.Actor, spec corp.TaskSpec) (*submission, error) {
+	if err := corp.CheckAfter("", spec.After, false); err != nil {
+		return nil, err
+	}
+	t, err := newSubmitted(spec, "", corp.NewID[corp.TaskID]())
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range spec.After {
+		t.follow = append(t.follow, follow{d.TaskID, -1, onFailure(d)})
+	}
+	return &submission{actor: actor, tasks: []*submitted{t}, order: []int{0}}, nil
+}
+
+func newSubmitted(spec corp.TaskSpec, field string, id corp.TaskID) (*submitted, error) {
+	spec, err := complete(spec)
+	if err != nil {
+		return nil, inField(field, err)
+	}
+	return &submitted{TaskSpec: spec, field: field, id: id}, nil
+}
+
+func onFailure(d corp.Dependency) string { return cmp.Or(d.OnFailure, corp.OnFailureCancel) }
+
+// submit writes tasks with their dependencies, first runs, budgets and events.
+// Nothing that it does depends on how many there are.
+func (w WorkspaceDB) submit(ctx context.Context, tx pgx.Tx, s *submission) error {
+	known, err := w.lookUp(ctx, tx, s)
 	if err != nil {
 		return err
 	}
-	if err := w.checkSource(ctx, tx, spec); err != nil {
-		return err
+	for _, t := range s.tasks {
+		if err := known.check(t); err != nil {
+			return err
+		}
+	}
+	runs := sortedIDs[corp.RunID](len(s.tasks))
+	for _, i := range s.order {
+		s.place(s.tasks[i], runs[i], known)
 	}
 	var b batch
-	b.Queue(`
-		INSERT INTO tasks (workspace_id, id, agent_id, agent_version, repository_id, repository_url, source_id, base, base_commit, prompt, check_command,
-			timeout_seconds, max_attempts, retry_base_ms, retry_cap_ms, priority, labels, state, run_id, created_by)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 'queued', $18, $19)`,
-		w.ws, id, agent.ID, agent.Version, spec.RepositoryID, spec.RepositoryURL, spec.SourceID, spec.Base, spec.BaseCommit, spec.Prompt, spec.Check,
-		spec.TimeoutSeconds, spec.MaxAttempts, corp.RetryBase.Milliseconds(), corp.RetryCap.Milliseconds(), spec.Priority, orEmpty(spec.Labels), run, actor)
-	queueRun(&b, w.ws, run, id, 1, actor, nil)
-	b.Queue(`INSERT INTO budgets (workspace_id, id, task_id, limit_nanodollars) VALUES ($1, $2, $3, $4)`, w.ws, corp.NewID[corp.BudgetID](), id, spec.Budget)
-	queueEvents(&b, w.ws, event{"task.queued", id, run, nil}, event{"run.queued", id, run, why{Attempt: 1}})
+	s.queueRows(&b, w.ws)
+	queueEvents(&b, w.ws, s.events()...)
 	return send(ctx, tx, &b)
 }
 
-// queueRun adds a run of a task to a batch. The task's row must be there: the run
-// takes over what the leader needs to place it.
-func queueRun(b *batch, ws corp.WorkspaceID, run corp.RunID, task corp.TaskID, attempt int, actor corp.Actor, delayMS *int64) {
-	queueChange(b, ws, run, `
-		INSERT INTO runs AS r (workspace_id, id, task_id, attempt, state, agent_id, repository_id, runtime, priority, labels, not_before, trace_id, created_by)
-		SELECT $1, $2, t.id, $4, 'queued', t.agent_id, t.repository_id, v.runtime, t.priority, t.labels, clock_timestamp() + $5::bigint * interval '1 millisecond', $6, $7
-		FROM tasks t JOIN agent_versions v ON v.workspace_id = t.workspace_id AND v.agent_id = t.agent_id AND v.version = t.agent_version
-		WHERE t.workspace_id = $1 AND t.id = $3
-		RETURNING `+queuedColumns, ws, run, task, attempt, delayMS, newTrace(), actor)
-}
-
-// newTrace makes a W3C trace id.
-func newTrace() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails
-	id[0] |= 1              // all zeros is not a trace
-	return hex.EncodeToString(id[:])
-}
-
-func (w WorkspaceDB) agentFor(ctx context.Context, tx pgx.Tx, nameOrID string) (corp.Agent, error) {
-	id, _ := corp.ParseID[corp.AgentID](nameOrID) // a name: the zero id, which is nobody's
-	found, err := collect(ctx, tx, scanAgent, selectAgents+`
-		WHERE a.workspace_id = $1 AND v.version = a.version AND a.archived_at IS NULL AND (a.id = $2 OR a.name = $3)`, w.ws, id, nameOrID)
-	if err != nil {
-		return corp.Agent{}, err
-	}
-	if len(found) == 0 {
-		missing := corp.NotFound("agent")
-		missing.Field = "agent"
-		if nameOrID == defaultAgent {
-			missing.Hint = "This workspace has no agent named default: create one, or name another."
+// place decides in which state a task begins, from the states of those that it
+// follows. run is its first run's id if it can have one.
+func (s *submission) place(t *submitted, run corp.RunID, known named) {
+	open, failed := 0, corp.TaskID{}
+	for _, f := range t.follow {
+		state := known.tasks[f.on].State
+		if f.inside >= 0 {
+			state = s.tasks[f.inside].state
 		}
-		return corp.Agent{}, missing
+		switch {
+		case !state.Final():
+			open++
+		case state != corp.TaskSucceeded && f.onFailure == corp.OnFailureCancel && failed.IsZero():
+			failed = f.on
+		}
 	}
-	return found[0], nil
-}
-
-// checkSource refuses a repository that was put away and a file that is not a
-// source. Foreign keys look after those that are not there.
-func (w WorkspaceDB) checkSource(ctx context.Context, tx pgx.Tx, spec corp.TaskSpec) error {
-	var ok bool
-	var err error
+	t.run = corp.RunID{}
 	switch {
-	case spec.RepositoryID != nil:
-		err = tx.QueryRow(ctx, `SELECT count(*) = 1 FROM repositories WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL`, w.ws, spec.RepositoryID).Scan(&ok)
-		if err == nil && !ok {
-			return missing("repository", "repository_id")
-		}
-	case spec.SourceID != nil:
-		err = tx.QueryRow(ctx, `SELECT count(*) = 1 FROM blobs WHERE workspace_id = $1 AND id = $2 AND kind = 'source'`, w.ws, spec.SourceID).Scan(&ok)
-		if err == nil && !ok {
-			return missing("file", "source_id")
-		}
+	case !failed.IsZero():
+		t.state, t.reason, t.detail = corp.TaskCancelled, corp.ReasonDependencyFailed, dependencyFailed(failed)
+	case open > 0:
+		t.state, t.reason, t.detail = corp.TaskBlocked, corp.ReasonDependency, blockedBy(open)
+	default:
+		t.state, t.reason, t.detail, t.run = corp.TaskQueued, corp.ReasonNone, "", run
 	}
-	return err
 }
 
-func missing(noun, field string) error {
-	e := corp.NotFound(noun)
-	e.Field = field
-	return e
+func dependencyFailed(on corp.TaskID) string {
+	return fmt.Sprintf("Task %s, which it follows, did not succeed.", on)
+}
+
+func blockedBy(open int) string {
+	if open == 1 {
+		return "A task that it follows has not ended."
+	}
+	return fmt.Sprintf("%d tasks that it follows have not ended.", open)
+}
+
+func (s *submission) events() []event {
+	events := make([]event, 0, 2*len(s.tasks)+1)
+	if !s.batch.IsZero() {
+		events = append(events, event{kind: "batch.submitted", data: batchEvent{s.batch, len(s.tasks), s.actor}})
+	}
+	for _, t := range s.tasks {
+		if t.state == corp.TaskQueued {
+			events = append(events, event{"task.queued", t.id, t.run, nil}, event{"run.queued", t.id, t.run, why{Attempt: 1}})
+		} else {
+			events = append(events, event{"task." + string(t.state), t.id, corp.RunID{}, why{Reason: t.reason, Detail: t.detail}})
+		}
+	}
+	return events
 }
 
 // complete fills in the defaults and refuses what no database row could hold.
@@ -184,5 +204,20 @@ func complete(spec corp.TaskSpec) (corp.TaskSpec, error) {
 	if spec.MaxAttempts == 0 {
 		spec.MaxAttempts = corp.DefaultMaxAttempts
 	}
+	retry := corp.RetryPolicy{BaseMS: corp.RetryBase.Milliseconds(), CapMS: corp.RetryCap.Milliseconds()}
+	if spec.Retry != nil {
+		retry.BaseMS, retry.CapMS = cmp.Or(spec.Retry.BaseMS, retry.BaseMS), cmp.Or(spec.Retry.CapMS, retry.CapMS)
+	}
+	spec.Retry = &retry
 	return spec, nil
+}
+
+// inField puts the place of a task before the field that an error names.
+func inField(place string, err error) error {
+	if e, ok := errors.AsType[*corp.Error](err); ok && place != "" {
+		moved := *e
+		moved.Field = place + e.Field
+		return &moved
+	}
+	return err
 }

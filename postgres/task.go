@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,12 +16,35 @@ const selectTasks = `
 		json_build_object('base_ms', t.retry_base_ms, 'cap_ms', t.retry_cap_ms) AS retry,
 		t.not_before, 0 AS delay_seconds, t.deadline_at, 0 AS deadline_seconds, t.parent_id, t.redrives, t.batch_id, t.schedule_id,
 		t.agent_id, t.agent_version, t.state, t.reason, t.detail, t.attempts, t.run_id, b.spent_nanodollars AS spent,
-		t.cancel_requested_at AS cancel_at, t.created_by, t.created_at, t.started_at, t.finished_at
+		t.cancel_requested_at AS cancel_at, t.created_by, t.created_at, t.started_at, t.finished_at,
+		(SELECT string_agg(d.depends_on || ' ' || d.on_failure, ',' ORDER BY d.depends_on) FROM task_dependencies d
+			WHERE d.workspace_id = t.workspace_id AND d.task_id = t.id) AS after
 	FROM tasks t
 	JOIN agents a ON a.workspace_id = t.workspace_id AND a.id = t.agent_id
 	JOIN budgets b ON b.workspace_id = t.workspace_id AND b.task_id = t.id `
 
-var scanTask = pgx.RowToStructByName[corp.Task]
+// taskRow is a task with its dependencies as one text: "UUID policy,UUID policy".
+type taskRow struct {
+	corp.Task
+	After *string
+}
+
+func scanTask(row pgx.CollectableRow) (corp.Task, error) {
+	r, err := pgx.RowToStructByName[taskRow](row)
+	if err != nil || r.After == nil {
+		return r.Task, err
+	}
+	for link := range strings.SplitSeq(*r.After, ",") {
+		var d corp.Dependency
+		id, policy, _ := strings.Cut(link, " ")
+		if err := d.TaskID.Scan(id); err != nil {
+			return r.Task, fmt.Errorf("read a task's dependencies: %w", err)
+		}
+		d.OnFailure = policy
+		r.Task.After = append(r.Task.After, d)
+	}
+	return r.Task, nil
+}
 
 // Task returns one task.
 func (w WorkspaceDB) Task(ctx context.Context, id corp.TaskID) (corp.Task, error) {
@@ -37,14 +62,18 @@ func (w WorkspaceDB) Tasks(ctx context.Context, f corp.TaskFilter, p corp.Page) 
 		return corp.List[corp.Task]{}, err
 	}
 	where, args := `WHERE t.workspace_id = $1 AND (t.created_at, t.id) < ($2, $3)`, []any{from.at, from.id, limit + 1}
-	if f.State != "" {
-		args = append(args, f.State)
-		where += ` AND t.state = $5`
+	narrow := func(column string, wanted any, asked bool) {
+		if asked {
+			args = append(args, wanted)
+			where += fmt.Sprintf(` AND t.%s = $%d`, column, len(args)+1)
+		}
 	}
-	if !f.Agent.IsZero() {
-		args = append(args, f.Agent)
-		where += ` AND t.agent_id = ` + []string{"$5", "$6"}[len(args)-4]
-	}
+	narrow("state", f.State, f.State != "")
+	narrow("agent_id", f.Agent, !f.Agent.IsZero())
+	narrow("parent_id", f.Parent, !f.Parent.IsZero())
+	narrow("batch_id", f.Batch, !f.Batch.IsZero())
+	narrow("schedule_id", f.Schedule, !f.Schedule.IsZero())
+	narrow("reason", f.Reason, f.Reason != "")
 	found, err := query(ctx, w, scanTask, selectTasks+where+` ORDER BY t.created_at DESC, t.id DESC LIMIT $4`, args...)
 	return page(found, limit, func(t corp.Task) position { return position{t.CreatedAt, t.ID} }), err
 }

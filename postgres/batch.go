@@ -1,0 +1,113 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+)
+
+const opSubmitBatch = "batch.submit"
+
+// batchEvent is the data of the event that precedes a batch's tasks.
+type batchEvent struct {
+	ID    corp.BatchID `json:"batch_id"`
+	Tasks int          `json:"tasks"`
+	By    corp.Actor   `json:"by"`
+}
+
+// SubmitBatch submits many tasks as SubmitTask would, all or none, in few
+// statements. Fields of its errors read tasks[3].prompt. With an idempotency key
+// the same request returns the batch that it made before, with the tasks' present
+// states, replayed.
+func (w WorkspaceDB) SubmitBatch(ctx context.Context, actor corp.Actor, spec corp.BatchSpec, idem Idempotency) (batch corp.Batch, replayed bool, err error) {
+	s, err := newBatch(actor, spec)
+	if err != nil {
+		return batch, false, err
+	}
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		made, err := remember(ctx, tx, w.ws, opSubmitBatch, idem, s.batch)
+		if err != nil {
+			return err
+		}
+		if replayed = made != s.batch; replayed {
+			batch, err = w.replay(ctx, tx, made, spec)
+			return err
+		}
+		if err := w.submit(ctx, tx, s); err != nil {
+			return err
+		}
+		batch = corp.Batch{ID: s.batch, Tasks: make([]corp.BatchItem, len(s.tasks))}
+		for i, t := range s.tasks {
+			batch.Tasks[i] = corp.BatchItem{Ref: spec.Tasks[i].Ref, TaskID: t.id, State: t.state}
+		}
+		return nil
+	})
+	return batch, replayed, err
+}
+
+// newBatch checks many tasks and gives them ids in the order of the spec.
+func newBatch(actor corp.Actor, spec corp.BatchSpec) (*submission, error) {
+	if len(spec.Tasks) == 0 || len(spec.Tasks) > corp.MaxBatch {
+		return nil, corp.Invalid("tasks", fmt.Sprintf("A batch has between 1 and %d tasks.", corp.MaxBatch), "Send several batches.")
+	}
+	order, err := spec.Order()
+	if err != nil {
+		return nil, err
+	}
+	s := &submission{actor: actor, batch: corp.NewID[corp.BatchID](), order: order}
+	ids, places := sortedIDs[corp.TaskID](len(spec.Tasks)), map[string]int{}
+	for i, t := range spec.Tasks {
+		made, err := newSubmitted(t.TaskSpec, fmt.Sprintf("tasks[%d].", i), ids[i])
+		if err != nil {
+			return nil, err
+		}
+		s.tasks = append(s.tasks, made)
+		if t.Ref != "" {
+			places[t.Ref] = i
+		}
+	}
+	for _, t := range s.tasks {
+		for _, d := range t.After {
+			f := follow{d.TaskID, -1, onFailure(d)}
+			if d.Ref != "" {
+				f.inside = places[d.Ref]
+				f.on = ids[f.inside]
+			}
+			t.follow = append(t.follow, f)
+		}
+	}
+	return s, nil
+}
+
+// replay returns a batch as it stands now. Its tasks' ids are in the order of the
+// spec, which is the one that it was made of.
+func (w WorkspaceDB) replay(ctx context.Context, tx pgx.Tx, id corp.BatchID, spec corp.BatchSpec) (corp.Batch, error) {
+	type row struct {
+		ID    corp.TaskID
+		State corp.TaskState
+	}
+	found, err := collect(ctx, tx, pgx.RowToStructByName[row], `SELECT id, state FROM tasks WHERE workspace_id = $1 AND batch_id = $2 ORDER BY id`, w.ws, id)
+	batch := corp.Batch{ID: id, Tasks: make([]corp.BatchItem, len(found))}
+	for i, t := range found {
+		batch.Tasks[i] = corp.BatchItem{Ref: spec.Tasks[i].Ref, TaskID: t.ID, State: t.State}
+	}
+	return batch, err
+}
+
+// sortedIDs makes fresh ids that sort in the order of the list.
+func sortedIDs[I corp.AnyID](n int) []I {
+	ids := make([]I, n)
+	for i := range ids {
+		ids[i] = corp.NewID[I]()
+	}
+	slices.SortFunc(ids, func(a, b I) int {
+		x, y := [16]byte(a), [16]byte(b)
+		return bytes.Compare(x[:], y[:])
+	})
+	return ids
+}
