@@ -198,7 +198,9 @@ func runSample(t *testing.T, o *office, _ string) []sample {
 func submitSamples(t *testing.T, o *office, _ string) []sample {
 	t.Helper()
 	source, repository := o.source(t), o.repository(t)
+	parent, before := o.submit(t), o.submit(t)
 	return []sample{
+		{body: corp.TaskSpec{Prompt: "x", RepositoryURL: someURL, ParentID: &parent.ID, After: []corp.Dependency{{TaskID: before.ID}}}},
 		{body: corp.TaskSpec{Prompt: "x", SourceID: &source, BaseCommit: strings.Repeat("a", 40)}},
 		{body: corp.TaskSpec{Prompt: "x", RepositoryID: &repository, Agent: o.agentOf(t).ID.String()}, header: map[string]string{"Idempotency-Key": unique("k")}},
 	}
