@@ -150,7 +150,7 @@ func TestSleepOfTheMachineCountsAsASilence(t *testing.T) {
 	p, env, ws := testPurse(t, time.Hour)
 	money := opened(t, p, env, ws, 10*corp.Dollar)
 	system := env.DB.System("test")
-	if err := system.RegisterServer(t.Context(), p.server, "x", "x"); err != nil {
+	if err := system.RegisterServer(t.Context(), corp.Server{ID: p.server, Address: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	r, _, err := p.reserve(t.Context(), money, dollarCall())

@@ -211,5 +211,6 @@ func (w WorkspaceDB) estimate(ctx context.Context, tx pgx.Tx, a corp.Allowance, 
 	if err != nil || fresh == 0 {
 		return 0, err
 	}
-	return cost, nil
+	_, err = tx.Exec(ctx, `UPDATE allowances SET estimated_nanodollars = estimated_nanodollars + $3 WHERE workspace_id = $1 AND id = $2`, w.ws, a.ID, cost)
+	return cost, err
 }

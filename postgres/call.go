@@ -48,18 +48,13 @@ func (w WorkspaceDB) Calls(ctx context.Context, f CallFilter, p corp.Page) (corp
 // RecordCalls writes calls into the ledger and takes their cost out of the
 // allowances that paid for them, all or nothing. A call that is there already, by
 // id and time, is passed over. What an allowance does not cover counts as spent
-// all the same.
+// all the same; but what was written off when the server that made the call was
+// taken for dead covers it first, so that nothing is counted twice.
 func (w WorkspaceDB) RecordCalls(ctx context.Context, calls []CallRecord) error {
 	if len(calls) == 0 {
 		return nil
 	}
-	write := func() error {
-		return w.in(ctx, func(tx pgx.Tx) error {
-			_, err := w.record(ctx, tx, calls)
-			return err
-		})
-	}
-	err := write()
+	err := w.recordCalls(ctx, calls)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || !missingPartition(pg) {
 		return err
 	}
@@ -69,7 +64,27 @@ func (w WorkspaceDB) RecordCalls(ctx context.Context, calls []CallRecord) error 
 			return err
 		}
 	}
-	return write()
+	return w.recordCalls(ctx, calls)
+}
+
+func (w WorkspaceDB) recordCalls(ctx context.Context, calls []CallRecord) error {
+	late := false
+	err := w.in(ctx, func(tx pgx.Tx) error {
+		_, err := w.record(ctx, tx, calls)
+		late = errors.Is(err, errClosed)
+		return err
+	})
+	if !late {
+		return err
+	}
+	return w.in(ctx, func(tx pgx.Tx) error {
+		rest, err := w.coverLate(ctx, tx, calls)
+		if err != nil {
+			return err
+		}
+		_, err = w.record(ctx, tx, rest)
+		return err
+	})
 }
 
 // record writes calls in a transaction and returns how many were new.
@@ -212,10 +227,13 @@ func (w WorkspaceDB) lockLedger(ctx context.Context, tx pgx.Tx, calls []CallReco
 			l.tasks[b.TaskID] = b.ID
 		}
 	}
-	open, err := collect(ctx, tx, scanAllowance, selectAllowances+`
-		WHERE a.workspace_id = $1 AND a.id = ANY($2) AND a.closed_at IS NULL ORDER BY a.id FOR NO KEY UPDATE OF a`, w.ws, allowances)
-	for i := range open {
-		l.open[open[i].ID] = &open[i]
+	found, err := collect(ctx, tx, scanHeld, selectHeld+`
+		WHERE a.workspace_id = $1 AND a.id = ANY($2) ORDER BY a.id FOR NO KEY UPDATE OF a`, w.ws, allowances)
+	for i := range found {
+		if found[i].Closed {
+			return nil, errClosed
+		}
+		l.open[found[i].ID] = &found[i].Allowance
 	}
 	return l, err
 }

@@ -146,6 +146,8 @@ func everyMethod(ctx context.Context, db postgres.WorkspaceDB, of victim) map[st
 	call("Usage", err)
 	_, err = db.RegisterRunner(ctx, actor, registration("made"))
 	call("RegisterRunner", err)
+	_, err = db.OwnRunner(ctx, actor, of.runner)
+	call("OwnRunner", err)
 	runners, err := db.Runners(ctx, page)
 	for _, r := range runners.Items {
 		if r.Leased > 0 {
@@ -172,6 +174,7 @@ type victim struct {
 	key        corp.APIKeyID
 	server     corp.ServerID
 	allowance  corp.AllowanceID
+	runner     corp.RunnerID
 }
 
 func newVictim(t *testing.T, env *pgtest.Env) victim {
@@ -187,7 +190,7 @@ func newVictim(t *testing.T, env *pgtest.Env) victim {
 	v.key = must(db.CreateAPIKey(ctx, actor, corp.APIKey{Name: canary, Role: corp.RoleOwner}, secretHash()))(t).ID
 	registered := registration(canary)
 	registered.Name = canary
-	must(db.RegisterRunner(ctx, actor, registered))(t)
+	v.runner = must(db.RegisterRunner(ctx, actor, registered))(t).ID
 	pool := must(env.DB.System("test").RegisterPoolRunner(ctx, actor, registration(v.ws.String())))(t)
 	task, _, err := db.SubmitTask(ctx, actor, corp.TaskSpec{Prompt: canary, Agent: canary, RepositoryID: &v.repository, Budget: new(corp.Dollar)}, postgres.Idempotency{Key: canary})
 	ok(t, err)

@@ -179,4 +179,20 @@ func (m *moneyModel) crash(t *testing.T, g *gatewayModel) {
 	if estimated < really {
 		t.Fatalf("%s were spent and not reported, only %s were estimated", really, estimated)
 	}
+	m.speakAfterAll(t, g)
+}
+
+// speakAfterAll has a server that was settled by estimate tell what it spent.
+func (m *moneyModel) speakAfterAll(t *testing.T, g *gatewayModel) {
+	t.Helper()
+	before := must(m.db.Workspace(t.Context()))(t).Spent
+	half := len(g.unrecorded) / 2
+	for _, batch := range [][]postgres.CallRecord{g.unrecorded[half:], g.unrecorded[half:], g.unrecorded[:half]} {
+		ok(t, m.db.RecordCalls(t.Context(), batch))
+	}
+	balanced(t, m.env, m.ws)
+	if after := must(m.db.Workspace(t.Context()))(t).Spent; after != before {
+		t.Fatalf("%s were spent, and %s once the server that was settled by estimate had told: counted twice", before, after)
+	}
+	g.unrecorded = nil
 }

@@ -36,15 +36,19 @@ func (w WorkspaceDB) RegisterRunner(ctx context.Context, actor corp.Actor, r cor
 			ID  corp.RunnerID
 			New bool
 		}
-		reg, err := collectOne(ctx, tx, "runner", pgx.RowToStructByName[registered], `
+		found, err := collect(ctx, tx, pgx.RowToStructByName[registered], `
 			INSERT INTO runners (workspace_id, id, name, instance, slots, labels, runtimes, sandbox, version, protocol, created_by)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-			ON CONFLICT (workspace_id, instance) DO UPDATE SET seen_at = clock_timestamp()
+			ON CONFLICT (workspace_id, instance) DO UPDATE SET seen_at = clock_timestamp() WHERE runners.created_by = excluded.created_by
 			RETURNING id, xmax = 0 AS new`,
 			w.ws, corp.NewID[corp.RunnerID](), r.Name, r.Instance, r.Slots, orEmpty(r.Labels), orEmpty(r.Runtimes), r.Sandbox, r.Version, protocol, actor)
 		if err != nil {
 			return err
 		}
+		if len(found) == 0 {
+			return instanceTaken()
+		}
+		reg := found[0]
 		made, err = collectOne(ctx, tx, "runner", pgx.RowToStructByName[corp.Runner], selectRunners+`WHERE id = $3`, w.ws, offlineAfter.Milliseconds(), reg.ID)
 		if err != nil || !reg.New {
 			return err
@@ -52,6 +56,31 @@ func (w WorkspaceDB) RegisterRunner(ctx context.Context, actor corp.Actor, r cor
 		return w.emit(ctx, tx, event{kind: "runner.registered", data: about{made.ID.String(), made.Name, actor}})
 	})
 	return made, err
+}
+
+// instanceTaken refuses a process that says it is another one: instances are random.
+func instanceTaken() error {
+	return &corp.Error{Kind: corp.KindConflict, Code: "instance_taken", Field: "instance", Message: "A runner of this instance has registered with another key.", Hint: "Start the runner anew: each process makes an instance of its own."}
+}
+
+const ownRunner = `SELECT id, name, labels, runtimes FROM `
+
+// OwnRunner returns a runner of the workspace that this actor registered. Another
+// actor's is not found, like one that never was.
+func (w WorkspaceDB) OwnRunner(ctx context.Context, actor corp.Actor, id corp.RunnerID) (KnownRunner, error) {
+	return queryOne(ctx, w, "runner", pgx.RowToStructByName[KnownRunner], ownRunner+`runners WHERE workspace_id = $1 AND id = $2 AND created_by = $3`, id, actor)
+}
+
+// OwnPoolRunner is OwnRunner for a runner of the installation.
+func (s SystemDB) OwnPoolRunner(ctx context.Context, actor corp.Actor, id corp.RunnerID) (KnownRunner, error) {
+	found, err := querySystem(ctx, s, pgx.RowToStructByName[KnownRunner], ownRunner+`pool_runners WHERE id = $1 AND created_by = $2 AND created_by <> ''`, id, actor)
+	if err == nil && len(found) == 0 {
+		err = corp.NotFound("runner")
+	}
+	if err != nil {
+		return KnownRunner{}, err
+	}
+	return found[0], nil
 }
 
 // selectRunners reads the workspace's own runners and the pool's. What a pool
@@ -80,16 +109,19 @@ func (w WorkspaceDB) Runners(ctx context.Context, p corp.Page) (corp.List[corp.R
 
 // RegisterPoolRunner makes a runner of the installation known, which serves every
 // workspace. The same process gets the same runner again.
-func (s SystemDB) RegisterPoolRunner(ctx context.Context, _ corp.Actor, r corp.Registration) (corp.Runner, error) {
+func (s SystemDB) RegisterPoolRunner(ctx context.Context, actor corp.Actor, r corp.Registration) (corp.Runner, error) {
 	protocol, err := negotiate(r)
 	if err != nil {
 		return corp.Runner{}, err
 	}
 	found, err := querySystem(ctx, s, pgx.RowToStructByName[corp.Runner], `
-		INSERT INTO pool_runners (id, name, instance, slots, labels, runtimes, sandbox, version, protocol) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-		ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp()
+		INSERT INTO pool_runners (id, name, instance, slots, labels, runtimes, sandbox, version, protocol, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp() WHERE pool_runners.created_by = excluded.created_by
 		RETURNING id, name, true AS pool, CASE WHEN draining THEN 'draining' ELSE 'online' END AS state, slots, labels, sandbox, version, protocol, 0 AS leased, created_at, seen_at`,
-		corp.NewID[corp.RunnerID](), r.Name, r.Instance, r.Slots, orEmpty(r.Labels), orEmpty(r.Runtimes), r.Sandbox, r.Version, protocol)
+		corp.NewID[corp.RunnerID](), r.Name, r.Instance, r.Slots, orEmpty(r.Labels), orEmpty(r.Runtimes), r.Sandbox, r.Version, protocol, actor)
+	if err == nil && len(found) == 0 {
+		err = instanceTaken()
+	}
 	if err != nil {
 		return corp.Runner{}, err
 	}

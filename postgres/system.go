@@ -97,31 +97,6 @@ func (s SystemDB) SetInstallationProviders(ctx context.Context, providers []Inst
 	})
 }
 
-// RegisterServer writes down that a process serves, and where it can be reached.
-func (s SystemDB) RegisterServer(ctx context.Context, id corp.ServerID, address, version string) error {
-	_, err := execSystem(ctx, s, `
-		INSERT INTO servers (id, address, version) VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET address = excluded.address, version = excluded.version, seen_at = clock_timestamp()`, id, address, version)
-	return err
-}
-
-// TouchServer says that a server lives.
-func (s SystemDB) TouchServer(ctx context.Context, id corp.ServerID) error {
-	n, err := execSystem(ctx, s, `UPDATE servers SET seen_at = clock_timestamp() WHERE id = $1`, id)
-	if err == nil && n == 0 {
-		err = corp.NotFound("server")
-	}
-	return err
-}
-
-// DeadServers returns the servers that hold open allowances and that nothing was
-// heard of for so long. A server that never registered is among them.
-func (s SystemDB) DeadServers(ctx context.Context, silentFor time.Duration) ([]corp.ServerID, error) {
-	return querySystem(ctx, s, pgx.RowTo[corp.ServerID], `
-		SELECT DISTINCT a.server_id FROM allowances a LEFT JOIN servers s ON s.id = a.server_id
-		WHERE a.closed_at IS NULL AND coalesce(s.seen_at, '-infinity') < clock_timestamp() - $1::bigint * interval '1 millisecond'`, silentFor.Milliseconds())
-}
-
 // OpenAllowances returns what a server holds, of all workspaces: the tasks' before
 // the workspace's, the order in which to close them.
 func (s SystemDB) OpenAllowances(ctx context.Context, server corp.ServerID) ([]AllowanceRef, error) {
@@ -147,15 +122,6 @@ func (s SystemDB) EnsurePartitions(ctx context.Context, from time.Time, months i
 // DropIdempotencyKeys forgets requests that are older than this.
 func (s SystemDB) DropIdempotencyKeys(ctx context.Context, olderThan time.Duration) (n int, err error) {
 	gone, err := execSystem(ctx, s, `DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'`, olderThan.Milliseconds())
-	return int(gone), err
-}
-
-// DropServers forgets the servers that were silent for that long and hold
-// nothing any more, and returns how many.
-func (s SystemDB) DropServers(ctx context.Context, silentFor time.Duration) (n int, err error) {
-	gone, err := execSystem(ctx, s, `
-		DELETE FROM servers s WHERE seen_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
-			AND NOT EXISTS (SELECT FROM allowances a WHERE a.server_id = s.id AND a.closed_at IS NULL)`, silentFor.Milliseconds())
 	return int(gone), err
 }
 

@@ -21,8 +21,8 @@ func TestADeadServerIsOneThatHoldsMoneyAndIsSilent(t *testing.T) {
 	system, ctx := env.DB.System("test"), t.Context()
 	alive, silent, idle, unknown := corp.NewID[corp.ServerID](), corp.NewID[corp.ServerID](), corp.NewID[corp.ServerID](), corp.NewID[corp.ServerID]()
 	for i, s := range []corp.ServerID{alive, silent, idle} {
-		ok(t, system.RegisterServer(ctx, s, fmt.Sprint(i), "test"))
-		ok(t, system.RegisterServer(ctx, s, fmt.Sprint(i), "test"))
+		ok(t, system.RegisterServer(ctx, corp.Server{ID: s, Address: fmt.Sprint(i)}))
+		ok(t, system.RegisterServer(ctx, corp.Server{ID: s, Address: fmt.Sprint(i)}))
 	}
 	wantKind(t, system.TouchServer(ctx, unknown), corp.KindNotFound)
 	task := env.Submit(t, ws, corp.TaskSpec{Budget: new(corp.Dollar)})

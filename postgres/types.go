@@ -116,6 +116,15 @@ type Claim struct {
 	TTL        time.Duration // of the lease that the acknowledgement begins, until the first heartbeat; 0 means 3 x AckWithin
 }
 
+// KnownRunner is what a registration wrote down about a runner that placing runs
+// needs.
+type KnownRunner struct {
+	ID       corp.RunnerID
+	Name     string
+	Labels   []string
+	Runtimes []string
+}
+
 // LeaseProof is a lease that a runner says it holds.
 type LeaseProof struct {
 	RunID      corp.RunID

@@ -181,7 +181,7 @@ func TestWhatADeadServerHeldCountsAsSpentAndALivingOnesDoesNot(t *testing.T) {
 	dead, alive := corp.NewID[corp.ServerID](), corp.NewID[corp.ServerID]()
 	system := env.DB.System("test")
 	for _, server := range []corp.ServerID{dead, alive} {
-		if err := system.RegisterServer(t.Context(), server, "x", "x"); err != nil {
+		if err := system.RegisterServer(t.Context(), corp.Server{ID: server, Address: "x"}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := env.DB.In(ws).GrantAllowance(t.Context(), server, task.ID, 1, 1000); err != nil {
@@ -217,7 +217,7 @@ func TestAServerNeverSettlesItself(t *testing.T) {
 	ws := env.Workspace(t)
 	limit := corp.Dollar
 	task := env.Submit(t, ws, corp.TaskSpec{Budget: &limit})
-	if err := env.DB.System("test").RegisterServer(t.Context(), r.Server, "x", "x"); err != nil {
+	if err := env.DB.System("test").RegisterServer(t.Context(), corp.Server{ID: r.Server, Address: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := env.DB.In(ws).GrantAllowance(t.Context(), r.Server, task.ID, 1, 1000); err != nil {
@@ -261,7 +261,7 @@ func TestTheLoopsRunRepairAndEndWithTheirContext(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
 	r, log := newReconciler(env)
-	if err := env.DB.System("test").RegisterServer(t.Context(), r.Server, "x", "x"); err != nil {
+	if err := env.DB.System("test").RegisterServer(t.Context(), corp.Server{ID: r.Server, Address: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	ws := env.Workspace(t)

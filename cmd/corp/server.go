@@ -58,7 +58,7 @@ func newServer(ctx context.Context, o *options, c *config, log *slog.Logger) (_ 
 	if s.db, err = openDatabase(ctx, c, log); err != nil {
 		return nil, err
 	}
-	if err = s.db.System("register server").RegisterServer(ctx, s.id, s.apiListener.Addr().String(), version); err != nil {
+	if err = s.db.System("register server").RegisterServer(ctx, corp.Server{ID: s.id, Address: s.url(), Gateway: s.gatewayURL(), Version: version}); err != nil {
 		return nil, err
 	}
 	if err = s.furnish(ctx); err != nil {

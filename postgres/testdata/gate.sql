@@ -2,7 +2,7 @@
 -- closed: whoever adds to them says here why a table may be without a workspace.
 WITH
 global (relname) AS (VALUES
-    ('plans'), ('prices'), ('servers'), ('leaders'), ('operator_keys'), ('installation_providers'), ('pool_runners'),  -- the installation's own
+    ('plans'), ('prices'), ('servers'), ('leaders'), ('operator_keys'), ('installation_providers'), ('pool_runners'), ('installation'),  -- the installation's own
     ('schema_versions'), ('migration_hashes')),                                                                       -- how the schema came about
 extra_policy (relname, polname, rolname) AS (VALUES  -- beside one_workspace and rows: the system door and the look-ups
     ('workspaces', 'system', 'corp_system'), ('event_heads', 'system', 'corp_system'), ('tasks', 'system', 'corp_system'), ('runs', 'system', 'corp_system'),
