@@ -57,7 +57,7 @@ func (w WorkspaceDB) coverLate(ctx context.Context, tx pgx.Tx, calls []CallRecor
 			cover(c, paid, allowances, used)
 		}
 	}
-	var b pgx.Batch
+	var b batch
 	for id, covered := range used {
 		b.Queue(`UPDATE allowances SET estimated_nanodollars = estimated_nanodollars - $3 WHERE workspace_id = $1 AND id = $2`, w.ws, id, covered)
 	}
