@@ -6,13 +6,16 @@ import (
 )
 
 // The dialects that the gateway speaks.
-const DialectAnthropic = "anthropic"
+const (
+	DialectAnthropic = "anthropic" // Messages
+	DialectOpenAI    = "openai"    // Chat Completions
+)
 
 // ProviderSpec is a vendor account that model calls go through.
 type ProviderSpec struct {
 	Name    string `json:"name" minLength:"1" maxLength:"60" pattern:"^[a-z0-9][a-z0-9-]*$" doc:"What agents call it, before the slash of PROVIDER/MODEL."`
-	Dialect string `json:"dialect" enum:"anthropic"`
-	BaseURL string `json:"base_url" maxLength:"2000" doc:"Without the /v1."`
+	Dialect string `json:"dialect" enum:"anthropic,openai"`
+	BaseURL string `json:"base_url" maxLength:"2000" doc:"For anthropic without the /v1; for openai as its clients take it, with the version: https://api.openai.com/v1."`
 	Vendor  string `json:"vendor,omitempty" maxLength:"60" doc:"Whose prices apply; the dialect's own vendor when empty."`
 }
 

@@ -1,54 +1,30 @@
 package anthropic
 
 import (
-	"encoding/json"
 	"strings"
+
+	"github.com/genericcorp/corp/gateway/wire"
 )
-
-// quote writes a text as JSON.
-func quote(s string) string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return `""` // unreachable: every string has a JSON form
-	}
-	return string(b)
-}
-
-// eachObject walks an array of objects and lets field consume each field's
-// value. Anything else in its place is skipped: the vendor will refuse it.
-func (s *scanner) eachObject(field func(s *scanner, key string) error) error {
-	if s.peek() != '[' {
-		_, err := s.skip()
-		return err
-	}
-	return s.array(func() error {
-		if s.peek() != '{' {
-			_, err := s.skip()
-			return err
-		}
-		return s.object(func(key []byte) error { return field(s, string(key)) })
-	})
-}
 
 // content walks system or messages: whatever stands anywhere in them counts,
 // except inside what the model or a tool said as data.
-func (r *Request) content(s *scanner) error {
-	switch s.peek() {
+func (r *Request) content(s *wire.Scanner) error {
+	switch s.Peek() {
 	case '[':
-		return s.array(func() error { return r.content(s) })
+		return s.Array(func() error { return r.content(s) })
 	case '{':
-		return s.object(func(key []byte) error { return r.block(s, string(key)) })
+		return s.Object(func(key []byte) error { return r.block(s, string(key)) })
 	default:
-		_, err := s.skip()
+		_, err := s.Skip()
 		return err
 	}
 }
 
 // block reads one field of a content block.
-func (r *Request) block(s *scanner, key string) error {
+func (r *Request) block(s *wire.Scanner, key string) error {
 	switch key {
 	case "input": // arguments that a model wrote, with any keys
-		_, err := s.skip()
+		_, err := s.Skip()
 		return err
 	case "type":
 		return r.kind(s, func(kind string) {
@@ -62,7 +38,7 @@ func (r *Request) block(s *scanner, key string) error {
 	case "source":
 		return r.source(s)
 	case "file_id":
-		return r.value(s, func(v []byte) { r.unbounded(!blank(v), "a file named by its id") })
+		return r.value(s, func(v []byte) { r.unbounded(!wire.Blank(v), "a file named by its id") })
 	case "cache_control":
 		return r.cache(s)
 	default:
@@ -72,12 +48,12 @@ func (r *Request) block(s *scanner, key string) error {
 
 // source reads where an image or a document comes from. What is packed and is
 // neither an image nor text is taken for a PDF.
-func (r *Request) source(s *scanner) error {
-	if s.peek() != '{' {
+func (r *Request) source(s *wire.Scanner) error {
+	if s.Peek() != '{' {
 		return r.content(s)
 	}
 	packed, known := false, false
-	err := s.object(func(key []byte) error {
+	err := s.Object(func(key []byte) error {
 		switch string(key) {
 		case "type":
 			return r.kind(s, func(kind string) {
@@ -91,9 +67,9 @@ func (r *Request) source(s *scanner) error {
 				r.pages = r.pages || !known
 			})
 		case "url":
-			return r.value(s, func(v []byte) { r.unbounded(!blank(v), "content named by its URL") })
+			return r.value(s, func(v []byte) { r.unbounded(!wire.Blank(v), "content named by its URL") })
 		case "file_id":
-			return r.value(s, func(v []byte) { r.unbounded(!blank(v), "a file named by its id") })
+			return r.value(s, func(v []byte) { r.unbounded(!wire.Blank(v), "a file named by its id") })
 		default:
 			return r.content(s)
 		}
@@ -103,11 +79,11 @@ func (r *Request) source(s *scanner) error {
 }
 
 // kind consumes a value and shows what it says if it is a text.
-func (r *Request) kind(s *scanner, is func(string)) error {
-	if s.peek() != '"' {
+func (r *Request) kind(s *wire.Scanner, is func(string)) error {
+	if s.Peek() != '"' {
 		return r.content(s)
 	}
-	text, err := s.text()
+	text, err := s.Text()
 	if err == nil {
 		is(string(text))
 	}
@@ -115,18 +91,18 @@ func (r *Request) kind(s *scanner, is func(string)) error {
 }
 
 // cache reads a cache_control.
-func (r *Request) cache(s *scanner) error {
-	if s.peek() != '{' {
-		_, err := s.skip()
+func (r *Request) cache(s *wire.Scanner) error {
+	if s.Peek() != '{' {
+		_, err := s.Skip()
 		return err
 	}
-	return s.object(func(key []byte) error {
+	return s.Object(func(key []byte) error {
 		if string(key) != "ttl" {
-			_, err := s.skip()
+			_, err := s.Skip()
 			return err
 		}
 		return r.value(s, func(v []byte) {
-			r.LongCache = r.LongCache || (!blank(v) && string(v) != `"5m"`)
+			r.LongCache = r.LongCache || (!wire.Blank(v) && string(v) != `"5m"`)
 		})
 	})
 }
@@ -136,14 +112,14 @@ func (r *Request) cache(s *scanner) error {
 var clientTools = []string{"bash_", "text_editor_", "computer_", "memory_"}
 
 // tool reads one field of a tool's definition.
-func (r *Request) tool(s *scanner, key string) error {
+func (r *Request) tool(s *wire.Scanner, key string) error {
 	switch key {
 	case "type":
-		if s.peek() != '"' {
-			_, err := s.skip()
+		if s.Peek() != '"' {
+			_, err := s.Skip()
 			return err
 		}
-		text, err := s.text()
+		text, err := s.Text()
 		if err != nil {
 			return err
 		}
@@ -162,14 +138,14 @@ func (r *Request) tool(s *scanner, key string) error {
 	case "cache_control":
 		return r.cache(s)
 	default:
-		_, err := s.skip()
+		_, err := s.Skip()
 		return err
 	}
 }
 
 // compaction notes the one kind of context management that calls the model once
 // more than max_tokens knows of.
-func (r *Request) compaction(s *scanner) error {
+func (r *Request) compaction(s *wire.Scanner) error {
 	return r.value(s, func(v []byte) {
 		r.unbounded(strings.Contains(string(v), "compact") || strings.Contains(string(v), `\u`), "compaction at the vendor")
 	})

@@ -4,6 +4,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/gateway/wire"
 )
 
 // counts are the vendor's own counters. They are cumulative: of each, the last
@@ -15,9 +16,6 @@ type counts struct {
 	searches                     int64
 	tier, speed, place           string
 }
-
-// maxCount is beyond any real count; more is a broken answer.
-const maxCount = 1 << 40
 
 func (c *counts) take(u gjson.Result) {
 	u.ForEach(func(key, v gjson.Result) bool {
@@ -52,7 +50,7 @@ func (c *counts) take(u gjson.Result) {
 
 func number(v gjson.Result, to **int64) {
 	if v.Type == gjson.Number {
-		*to = new(min(max(v.Int(), 0), maxCount))
+		*to = new(min(max(v.Int(), 0), wire.MaxCount))
 	}
 }
 
@@ -65,7 +63,7 @@ func or(p *int64, other int64) int64 {
 
 // disjoint returns the counts with each token in exactly one of them, and apart
 // from it what other calls inside the same answer used.
-func (c *counts) disjoint(longAsked bool) (corp.Usage, []Part) {
+func (c *counts) disjoint(longAsked bool) (corp.Usage, []wire.Part) {
 	short, long := or(c.short, 0), or(c.long, 0)
 	if s, l, ok := c.split(); ok {
 		short, long = s, l
@@ -103,14 +101,14 @@ func (c *counts) split() (short, long int64, ok bool) {
 }
 
 // extra returns the iterations that the counts at the top leave out.
-func (c *counts) extra() (parts []Part) {
+func (c *counts) extra() (parts []wire.Part) {
 	for _, it := range c.iterations {
 		switch it.Get("type").Str {
 		case "compaction", "advisor_message", "fallback_message":
 			inner := counts{}
 			inner.take(it)
 			u, _ := inner.disjoint(false)
-			parts = append(parts, Part{Model: it.Get("model").Str, Usage: u})
+			parts = append(parts, wire.Part{Model: it.Get("model").Str, Usage: u})
 		}
 	}
 	return parts

@@ -10,7 +10,8 @@ package anthropic
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
+
+	"github.com/genericcorp/corp/gateway/wire"
 )
 
 // Key returns the credential that a client sent, whichever of the two headers
@@ -19,17 +20,16 @@ func Key(h http.Header) string {
 	if key := h.Get("X-Api-Key"); key != "" {
 		return key
 	}
-	scheme, key, ok := strings.Cut(h.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(key)
+	return wire.Bearer(h)
 }
 
-// Authorize puts the vendor's key in place of whatever the client sent.
+// Authorize puts the vendor's key, if it has one, in place of whatever the client sent.
 func Authorize(h http.Header, key string) {
 	h.Del("Authorization")
-	h.Set("X-Api-Key", key)
+	h.Del("X-Api-Key")
+	if key != "" {
+		h.Set("X-Api-Key", key)
+	}
 }
 
 // errorTypes are the vendor's names for what went wrong, by HTTP status. 402 is

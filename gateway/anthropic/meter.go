@@ -5,42 +5,21 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/gateway/wire"
 )
 
 // Reading is what an answer says about itself, as far as it has been seen.
-type Reading struct {
-	Usage      corp.Usage
-	Input      bool // the counts of the prompt were reported
-	Final      bool // the final count of the answer was reported
-	Complete   bool // the answer ended as it should
-	Extra      []Part
-	Model      string // that served
-	StopReason string
-	Raw        []byte // the usage as the vendor wrote it, a JSON object; nil when none
-	Error      string // "type: message" of an error inside the answer
-	Unpriced   string // what it used that the counts do not cover; "" when nothing
-}
+type Reading = wire.Reading
 
-// Part is what one call of another model inside the same answer used.
-type Part struct {
-	Model string // empty for the answer's own model
-	Usage corp.Usage
-}
-
-const (
-	maxLine   = 1 << 20 // of an event; a longer one is passed over, and its usage is not seen
-	maxAnswer = 8 << 20 // of an answer that is not streamed, likewise
-	maxError  = 8 << 10 // of an error body
-)
+const maxError = 8 << 10 // of an error body
 
 // Meter reads an answer as it passes, in pieces of any size, and remembers no
 // more of it than the line it is in.
 type Meter struct {
-	stream   bool
-	line     []byte
-	overlong bool
-	longTTL  bool
+	stream  bool
+	lines   wire.Lines
+	body    wire.Body
+	longTTL bool
 
 	counts  counts
 	start   []byte // raw usage of message_start
@@ -52,63 +31,16 @@ type Meter struct {
 // was asked; its cache lifetime is where a write goes that the answer does not
 // place.
 func NewMeter(r Request, contentType string) *Meter {
-	return &Meter{stream: isStream(contentType), longTTL: r.LongCache}
-}
-
-func isStream(contentType string) bool {
-	return len(contentType) >= 17 && bytes.EqualFold([]byte(contentType[:17]), []byte("text/event-stream"))
+	return &Meter{stream: wire.IsStream(contentType), longTTL: r.LongCache}
 }
 
 // Write takes the next piece. It never fails and never keeps the piece.
 func (m *Meter) Write(p []byte) (int, error) {
-	n := len(p)
 	if !m.stream {
-		if len(m.line)+n > maxAnswer {
-			m.overlong = true
-		} else {
-			m.line = append(m.line, p...)
-		}
-		return n, nil
+		return m.body.Write(p)
 	}
-	for len(p) > 0 {
-		end := lineEnd(p)
-		if end < 0 {
-			m.keep(p)
-			break
-		}
-		if len(m.line) == 0 && !m.overlong {
-			m.event(p[:end])
-		} else {
-			m.keep(p[:end])
-			if !m.overlong {
-				m.event(m.line)
-			}
-		}
-		m.line, m.overlong = m.line[:0], false
-		p = p[end+1:]
-	}
-	return n, nil
-}
-
-// lineEnd returns where the first line ends, at either of the two characters
-// that may end one; -1 when it does not.
-func lineEnd(p []byte) int {
-	end := bytes.IndexByte(p, '\n')
-	if end < 0 {
-		return bytes.IndexByte(p, '\r')
-	}
-	if earlier := bytes.IndexByte(p[:end], '\r'); earlier >= 0 {
-		return earlier
-	}
-	return end
-}
-
-func (m *Meter) keep(p []byte) {
-	if len(m.line)+len(p) > maxLine {
-		m.overlong = true
-		return
-	}
-	m.line = append(m.line, p...)
+	m.lines.Take(p, m.event)
+	return len(p), nil
 }
 
 // commonest is how nearly every event begins; none of those says what was used.
@@ -116,12 +48,8 @@ var commonest = []byte(`{"type":"content_block_delta"`)
 
 // event reads one line of the stream. The vendor puts each event's data on one.
 func (m *Meter) event(line []byte) {
-	data, ok := bytes.CutPrefix(line, []byte("data:"))
-	if !ok {
-		return
-	}
-	data = bytes.TrimLeft(data, " ")
-	if bytes.HasPrefix(data, commonest) {
+	data, ok := wire.Data(line)
+	if !ok || bytes.HasPrefix(data, commonest) {
 		return
 	}
 	switch gjson.GetBytes(data, "type").Str {
@@ -161,8 +89,8 @@ func (m *Meter) usage(u gjson.Result) []byte {
 
 // Reading returns what the answer has said so far.
 func (m *Meter) Reading() Reading {
-	if !m.stream && !m.overlong {
-		m.whole()
+	if !m.stream {
+		m.whole(m.body.Bytes())
 	}
 	out := m.reading
 	out.Usage, out.Extra = m.counts.disjoint(m.longTTL)
@@ -180,21 +108,19 @@ func (m *Meter) Reading() Reading {
 }
 
 // whole reads an answer that came in one piece.
-func (m *Meter) whole() {
-	if !gjson.ValidBytes(m.line) {
+func (m *Meter) whole(text []byte) {
+	if !gjson.ValidBytes(text) {
 		return
 	}
-	body := gjson.ParseBytes(m.line)
+	body := gjson.ParseBytes(text)
 	m.message(body)
 	if body.Get("type").Str == "error" {
-		m.reading.Error = problem(m.line)
+		m.reading.Error = problem(text)
 	}
 	m.reading.StopReason = body.Get("stop_reason").Str
 	m.delta = m.usage(body.Get("usage"))
 	m.reading.Final = m.counts.output != nil
 	m.reading.Complete = m.reading.Final
-	m.line = nil
-	m.overlong = true // read once
 }
 
 // problem returns what an error body or event says.

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/gateway/wire"
 )
 
 // Request is what the gateway must know of a request before it lets it through.
@@ -25,7 +25,7 @@ type Request struct {
 	typed    int64 // tools of the vendor's own design, whose description it adds itself
 
 	first        int // just behind the opening brace
-	model, limit span
+	model, limit wire.Span
 	hasLimit     bool
 }
 
@@ -35,35 +35,12 @@ type Request struct {
 // read the other one.
 func Parse(body []byte, header http.Header) (Request, error) {
 	r := Request{Unbounded: betas(header)}
-	s := &scanner{b: body}
-	if s.peek() != '{' {
-		return r, invalid("", "The body is not a JSON object.")
-	}
-	r.first = s.i + 1
-	seen := make([]string, 0, 16)
-	err := s.object(func(key []byte) error {
-		for _, k := range seen {
-			if strings.EqualFold(k, string(key)) {
-				return invalid(k, "The field "+strconv.Quote(k)+" stands in the request twice.")
-			}
-		}
-		seen = append(seen, string(key))
-		return r.field(s, string(key))
-	})
-	if s.space(); err == nil && s.i < len(body) {
-		err = errJSON
-	}
-	if err == errJSON { //nolint:errorlint // the scanner returns this very value
-		err = invalid("", "The body is not valid JSON.")
-	}
+	first, err := wire.Object(body, r.field)
+	r.first = first
 	if err == nil && r.Model == "" {
-		err = invalid("model", "model: Field required")
+		err = wire.Invalid("model", "model: Field required")
 	}
 	return r, err
-}
-
-func invalid(field, message string) error {
-	return corp.Invalid(field, message, "Send the request as the vendor documents it.")
 }
 
 // betas returns what a beta header asks for that changes what tokens cost.
@@ -78,18 +55,18 @@ func betas(header http.Header) string {
 
 // field reads one top-level field. A vendor's parser may not mind the case of a
 // name, so neither does this one.
-func (r *Request) field(s *scanner, key string) (err error) {
+func (r *Request) field(s *wire.Scanner, key string) (err error) {
 	switch key = strings.ToLower(key); key {
 	case "model":
-		r.model, err = s.skip()
+		r.model, err = s.Skip()
 		if err == nil {
-			err = r.readModel(s.b[r.model.from:r.model.to])
+			r.Model, err = wire.Name(s.Bytes(r.model))
 		}
 	case "max_tokens":
-		r.limit, err = s.skip()
+		r.limit, err = s.Skip()
 		if err == nil {
 			r.hasLimit = true
-			r.MaxTokens, err = count(s.b[r.limit.from:r.limit.to])
+			r.MaxTokens, err = wire.Count("max_tokens", s.Bytes(r.limit), wire.MaxCount)
 		}
 	case "stream":
 		err = r.value(s, func(v []byte) { r.Stream = string(v) == "true" })
@@ -99,33 +76,28 @@ func (r *Request) field(s *scanner, key string) (err error) {
 		err = r.content(s)
 	case "tools":
 		r.tools = true
-		err = s.eachObject(r.tool)
+		err = s.Objects(r.tool)
 	case "cache_control":
 		err = r.cache(s)
 	case "context_management":
 		err = r.compaction(s)
 	case "container", "mcp_servers", "fallbacks":
-		err = r.value(s, func(v []byte) { r.unbounded(!blank(v), key) })
+		err = r.value(s, func(v []byte) { r.unbounded(!wire.Blank(v), key) })
 	case "speed", "inference_geo":
 		err = r.value(s, func(v []byte) { r.surcharge(key, v) })
 	default:
-		_, err = s.skip()
+		_, err = s.Skip()
 	}
 	return err
 }
 
 // value consumes a value and shows its bytes.
-func (r *Request) value(s *scanner, show func([]byte)) error {
-	at, err := s.skip()
+func (r *Request) value(s *wire.Scanner, show func([]byte)) error {
+	at, err := s.Skip()
 	if err == nil {
-		show(s.b[at.from:at.to])
+		show(s.Bytes(at))
 	}
 	return err
-}
-
-func blank(v []byte) bool {
-	text := string(v)
-	return text == "null" || text == "[]" || text == "{}" || text == `""`
 }
 
 func (r *Request) unbounded(is bool, what string) {
@@ -136,42 +108,19 @@ func (r *Request) unbounded(is bool, what string) {
 
 // surcharge notes what makes every token dearer by a factor that no price row knows.
 func (r *Request) surcharge(key string, v []byte) {
-	usual := blank(v) || string(v) == `"standard"` || string(v) == `"global"`
+	usual := wire.Blank(v) || string(v) == `"standard"` || string(v) == `"global"`
 	r.unbounded(!usual, key+" "+strings.Trim(string(v[:min(len(v), 40)]), `"`)+", whose surcharge the price book does not know")
 }
 
-func (r *Request) readModel(raw []byte) error {
-	s := &scanner{b: raw}
-	name, err := s.text()
-	if err != nil || len(name) == 0 || len(name) > 200 {
-		return invalid("model", "model: Input should be a string of 1 to 200 characters")
-	}
-	r.Model = string(name)
-	return nil
-}
-
-// count reads a whole number; null is 0. Anything that a lenient parser might
-// still take for a number is refused, because the limit is what bounds the cost.
-func count(raw []byte) (int64, error) {
-	if string(raw) == "null" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil || n < 1 || n > 1<<40 {
-		return 0, invalid("max_tokens", "max_tokens: Input should be a whole number greater than 0")
-	}
-	return n, nil
-}
-
-func (r *Request) readThinking(s *scanner) error {
-	if s.peek() != '{' {
-		_, err := s.skip()
+func (r *Request) readThinking(s *wire.Scanner) error {
+	if s.Peek() != '{' {
+		_, err := s.Skip()
 		return err
 	}
-	return s.object(func(key []byte) error {
-		at, err := s.skip()
+	return s.Object(func(key []byte) error {
+		at, err := s.Skip()
 		if err == nil && string(key) == "budget_tokens" {
-			if n, bad := strconv.ParseInt(string(s.b[at.from:at.to]), 10, 64); bad == nil {
+			if n, bad := strconv.ParseInt(string(s.Bytes(at)), 10, 64); bad == nil {
 				r.thinking = max(r.thinking, n)
 			}
 		}
@@ -225,31 +174,17 @@ func (r Request) BoundNeeds(window int64) string {
 // as it is. The body comes in pieces that lie in the one it was given, so that a
 // large prompt is not copied.
 func (r Request) Rewrite(body []byte, model string, limit int64) [][]byte {
-	type edit struct {
-		span
-		text string
-	}
-	var edits []edit
+	var edits []wire.Edit
 	if model != "" && model != r.Model {
-		edits = append(edits, edit{r.model, quote(model)})
+		edits = append(edits, wire.Edit{Span: r.model, Text: wire.Quote(model)})
 	}
 	if limit > 0 && limit != r.MaxTokens {
 		text := strconv.FormatInt(limit, 10)
-		switch {
-		case r.hasLimit:
-			edits = append(edits, edit{r.limit, text})
-		default:
-			edits = append(edits, edit{span{r.first, r.first}, `"max_tokens":` + text + ","})
+		if r.hasLimit {
+			edits = append(edits, wire.Edit{Span: r.limit, Text: text})
+		} else {
+			edits = append(edits, wire.Edit{Span: wire.Span{From: r.first, To: r.first}, Text: `"max_tokens":` + text + ","})
 		}
 	}
-	if len(edits) == 2 && edits[0].from > edits[1].from {
-		edits[0], edits[1] = edits[1], edits[0]
-	}
-	pieces := make([][]byte, 0, 2*len(edits)+1)
-	at := 0
-	for _, e := range edits {
-		pieces = append(pieces, body[at:e.from], []byte(e.text))
-		at = e.to
-	}
-	return append(pieces, body[at:])
+	return wire.Splice(body, edits)
 }

@@ -1,4 +1,4 @@
-package anthropic
+package wire
 
 import (
 	"bytes"
@@ -9,25 +9,36 @@ import (
 	"unicode/utf8"
 )
 
-var errJSON = errors.New("it is not a JSON object")
+// ErrJSON says that a text is not strict JSON.
+var ErrJSON = errors.New("it is not a JSON object")
 
 // maxDepth is how deep a request may nest: far beyond any real one, and shallow
 // enough for the stack.
 const maxDepth = 500
 
-// scanner walks JSON strictly, once, without building anything: what it lets
+// Scanner walks JSON strictly, once, without building anything: what it lets
 // through every other parser reads the same way. Keys and short strings are
 // compared after their escapes are resolved, so nothing hides behind \u0061.
-type scanner struct {
+type Scanner struct {
 	b     []byte
 	i     int
 	depth int
 }
 
-// span is where a value stands in the body.
-type span struct{ from, to int }
+// NewScanner returns a scanner at the beginning of b, which it never changes.
+func NewScanner(b []byte) *Scanner { return &Scanner{b: b} }
 
-func (s *scanner) space() {
+// At returns how many bytes have been consumed.
+func (s *Scanner) At() int { return s.i }
+
+// Bytes returns what stands at a place.
+func (s *Scanner) Bytes(at Span) []byte { return s.b[at.From:at.To] }
+
+// Span is where a value stands in the body.
+type Span struct{ From, To int }
+
+// Space passes over white space.
+func (s *Scanner) Space() {
 	for s.i < len(s.b) {
 		switch s.b[s.i] {
 		case ' ', '\t', '\n', '\r':
@@ -38,43 +49,59 @@ func (s *scanner) space() {
 	}
 }
 
-// peek returns the next byte that is not white space, and 0 at the end.
-func (s *scanner) peek() byte {
-	s.space()
+// Peek returns the next byte that is not white space, and 0 at the end.
+func (s *Scanner) Peek() byte {
+	s.Space()
 	if s.i >= len(s.b) {
 		return 0
 	}
 	return s.b[s.i]
 }
 
-// object walks an object; each is called with a key and must consume its value.
-func (s *scanner) object(each func(key []byte) error) error {
+// Object walks an object; each is called with a key and must consume its value.
+func (s *Scanner) Object(each func(key []byte) error) error {
 	return s.nested('{', '}', func() error {
-		key, err := s.text()
+		key, err := s.Text()
 		if err != nil {
 			return err
 		}
-		if s.peek() != ':' {
-			return errJSON
+		if s.Peek() != ':' {
+			return ErrJSON
 		}
 		s.i++
 		return each(key)
 	})
 }
 
-// array walks an array; each must consume one value.
-func (s *scanner) array(each func() error) error { return s.nested('[', ']', each) }
+// Objects walks an array of objects and lets field consume each field's value.
+// Anything else in its place is skipped: the vendor will refuse it.
+func (s *Scanner) Objects(field func(s *Scanner, key string) error) error {
+	if s.Peek() != '[' {
+		_, err := s.Skip()
+		return err
+	}
+	return s.Array(func() error {
+		if s.Peek() != '{' {
+			_, err := s.Skip()
+			return err
+		}
+		return s.Object(func(key []byte) error { return field(s, string(key)) })
+	})
+}
 
-func (s *scanner) nested(open, end byte, item func() error) error {
-	if s.peek() != open {
-		return errJSON
+// Array walks an array; each must consume one value.
+func (s *Scanner) Array(each func() error) error { return s.nested('[', ']', each) }
+
+func (s *Scanner) nested(open, end byte, item func() error) error {
+	if s.Peek() != open {
+		return ErrJSON
 	}
 	s.i++
 	if s.depth++; s.depth > maxDepth {
-		return errJSON
+		return ErrJSON
 	}
 	defer func() { s.depth-- }()
-	if s.peek() == end {
+	if s.Peek() == end {
 		s.i++
 		return nil
 	}
@@ -82,28 +109,28 @@ func (s *scanner) nested(open, end byte, item func() error) error {
 		if err := item(); err != nil {
 			return err
 		}
-		switch s.peek() {
+		switch s.Peek() {
 		case ',':
 			s.i++
 		case end:
 			s.i++
 			return nil
 		default:
-			return errJSON
+			return ErrJSON
 		}
 	}
 }
 
-// skip consumes one value of any kind and returns where it stands.
-func (s *scanner) skip() (span, error) {
+// Skip consumes one value of any kind and returns where it stands.
+func (s *Scanner) Skip() (Span, error) {
 	var err error
-	c := s.peek()
+	c := s.Peek()
 	from := s.i
 	switch {
 	case c == '{':
-		err = s.object(func([]byte) error { _, err := s.skip(); return err })
+		err = s.Object(func([]byte) error { _, err := s.Skip(); return err })
 	case c == '[':
-		err = s.array(func() error { _, err := s.skip(); return err })
+		err = s.Array(func() error { _, err := s.Skip(); return err })
 	case c == '"':
 		_, err = s.raw()
 	case c == '-' || c >= '0' && c <= '9':
@@ -111,32 +138,32 @@ func (s *scanner) skip() (span, error) {
 	default:
 		err = s.word()
 	}
-	return span{from, s.i}, err
+	return Span{from, s.i}, err
 }
 
-func (s *scanner) word() error {
+func (s *Scanner) word() error {
 	for _, w := range []string{"true", "false", "null"} {
 		if bytes.HasPrefix(s.b[s.i:], []byte(w)) {
 			s.i += len(w)
 			return nil
 		}
 	}
-	return errJSON
+	return ErrJSON
 }
 
-func (s *scanner) number() error {
+func (s *Scanner) number() error {
 	if s.b[s.i] == '-' {
 		s.i++
 	}
 	if s.i < len(s.b) && s.b[s.i] == '0' {
 		s.i++
 	} else if s.digits() == 0 {
-		return errJSON
+		return ErrJSON
 	}
 	if s.i < len(s.b) && s.b[s.i] == '.' {
 		s.i++
 		if s.digits() == 0 {
-			return errJSON
+			return ErrJSON
 		}
 	}
 	if s.i < len(s.b) && (s.b[s.i] == 'e' || s.b[s.i] == 'E') {
@@ -145,13 +172,13 @@ func (s *scanner) number() error {
 			s.i++
 		}
 		if s.digits() == 0 {
-			return errJSON
+			return ErrJSON
 		}
 	}
 	return nil
 }
 
-func (s *scanner) digits() (n int) {
+func (s *Scanner) digits() (n int) {
 	for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
 		s.i++
 		n++
@@ -159,8 +186,8 @@ func (s *scanner) digits() (n int) {
 	return n
 }
 
-// text consumes a string and returns what it says.
-func (s *scanner) text() ([]byte, error) {
+// Text consumes a string and returns what it says.
+func (s *Scanner) Text() ([]byte, error) {
 	raw, err := s.raw()
 	if err != nil {
 		return nil, err
@@ -171,29 +198,29 @@ func (s *scanner) text() ([]byte, error) {
 	}
 	var out string
 	if err := json.Unmarshal(raw, &out); err != nil {
-		return nil, errJSON
+		return nil, ErrJSON
 	}
 	return []byte(out), nil
 }
 
 // raw consumes a string and returns it as it stands, quotes included.
-func (s *scanner) raw() ([]byte, error) {
-	if s.peek() != '"' {
-		return nil, errJSON
+func (s *Scanner) raw() ([]byte, error) {
+	if s.Peek() != '"' {
+		return nil, ErrJSON
 	}
 	from := s.i
 	s.i++
 	for {
 		s.i += plainBytes(s.b[s.i:])
 		if s.i >= len(s.b) {
-			return nil, errJSON
+			return nil, ErrJSON
 		}
 		switch s.b[s.i] {
 		case '"':
 			s.i++
 			raw := s.b[from:s.i]
 			if !utf8.Valid(raw) {
-				return nil, errJSON
+				return nil, ErrJSON
 			}
 			return raw, nil
 		case '\\':
@@ -201,7 +228,7 @@ func (s *scanner) raw() ([]byte, error) {
 				return nil, err
 			}
 		default: // a control character, which JSON does not allow in a string
-			return nil, errJSON
+			return nil, ErrJSON
 		}
 	}
 }
@@ -228,9 +255,9 @@ func plainBytes(b []byte) int {
 }
 
 // escape consumes a backslash and what belongs to it.
-func (s *scanner) escape() error {
+func (s *Scanner) escape() error {
 	if s.i+1 >= len(s.b) {
-		return errJSON
+		return ErrJSON
 	}
 	switch s.b[s.i+1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
@@ -238,16 +265,16 @@ func (s *scanner) escape() error {
 		return nil
 	case 'u':
 		if s.i+6 > len(s.b) {
-			return errJSON
+			return ErrJSON
 		}
 		for _, c := range s.b[s.i+2 : s.i+6] {
 			if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
-				return errJSON
+				return ErrJSON
 			}
 		}
 		s.i += 6
 		return nil
 	default:
-		return errJSON
+		return ErrJSON
 	}
 }
