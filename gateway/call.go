@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +23,7 @@ type call struct {
 	priced  bool
 	hard    bool  // a limit applies
 	output  int64 // tokens of answer that are paid for at most; 0 when unknown
+	limit   int64 // tokens that one answer is cut to; 0 when the request's own cap stands
 
 	reservation *reservation
 	record      postgres.CallRecord
@@ -51,7 +51,7 @@ func (x *exchange) message(ctx context.Context) {
 	c := &call{exchange: x, body: body}
 	c.record.Call = corp.Call{
 		ID: x.id, At: x.began.UTC().Truncate(time.Microsecond), TaskID: x.run.TaskID, RunID: x.run.RunID, AgentID: x.run.AgentID,
-		Epoch: x.run.Epoch, Dialect: x.g.dialect.Name(), TraceID: x.run.TraceID,
+		Epoch: x.run.Epoch, Dialect: x.dialect.Name(), TraceID: x.run.TraceID,
 	}
 	if r := c.understand(ctx); r != nil {
 		x.refuse(ctx, r, &c.record)
@@ -89,7 +89,7 @@ func (x *exchange) message(ctx context.Context) {
 
 // understand reads what is asked and finds where it goes.
 func (c *call) understand(ctx context.Context) *refusal {
-	request, err := c.g.dialect.Parse(c.body.b, c.r.Header)
+	request, err := c.dialect.Parse(c.body.b, c.r.Header)
 	if err != nil {
 		return refused(err)
 	}
@@ -101,8 +101,8 @@ func (c *call) understand(ctx context.Context) *refusal {
 		return refused(err)
 	}
 	c.record.ProviderID, c.record.Provider, c.record.Dialect = c.to.ID, c.to.Name, c.to.Dialect
-	if c.to.Dialect != c.g.dialect.Name() {
-		return &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("The provider %q speaks another dialect (%s).", c.to.Name, c.to.Dialect), record: true}
+	if r := c.speaks(c.to); r != nil {
+		return r
 	}
 	c.quote, c.priced = price(c.g.book.Load(), c.to, c.model, c.began)
 	if c.priced {
@@ -140,15 +140,16 @@ func (c *call) allowed() *refusal {
 // reserve sets the call's bound aside, and lowers its output cap where the
 // budgets hold less.
 func (c *call) reserve(ctx context.Context, money *taskMoney) *refusal {
-	asked := c.request.Asked().MaxTokens
-	n := need{quote: c.quote, input: c.request.InputBound(len(c.body.b), c.quote.ContextWindow), want: asked}
+	asked := c.request.Asked()
+	n := need{quote: c.quote, input: c.request.InputBound(len(c.body.b), c.quote.ContextWindow), want: asked.MaxTokens}
 	if ceiling := c.quote.MaxOutput; ceiling > 0 && (n.want == 0 || n.want > ceiling) {
 		n.want = ceiling
 	}
 	if c.hard && n.want == 0 {
 		return &refusal{status: http.StatusBadRequest, message: "max_tokens: Field required"}
 	}
-	n.least = min(c.request.LeastOutput(leastOutput), n.want)
+	n.least = asked.Choices * min(c.request.LeastOutput(leastOutput), n.want)
+	n.want *= asked.Choices
 	reservation, output, err := c.g.purse.reserve(ctx, money, n)
 	if err != nil {
 		r := refused(err)
@@ -160,11 +161,15 @@ func (c *call) reserve(ctx context.Context, money *taskMoney) *refusal {
 	c.reservation, c.output = reservation, output
 	c.record.Reserved, c.record.Charges = reservation.amount, reservation.charges()
 	c.record.Edits = append(c.record.Edits, "credential")
-	if c.model != c.request.Asked().Model {
+	if c.model != asked.Model {
 		c.record.Edits = append(c.record.Edits, "model")
 	}
-	if len(reservation.parts) > 0 && output != asked {
+	if limit := output / asked.Choices; len(reservation.parts) > 0 && (limit != asked.MaxTokens || !c.request.Capped(c.to.vendor())) {
+		c.limit = limit
 		c.record.Edits = append(c.record.Edits, "output_cap")
+	}
+	if asked.AddsUsage {
+		c.record.Edits = append(c.record.Edits, "usage")
 	}
 	return nil
 }
@@ -180,7 +185,7 @@ func (c *call) late(ctx context.Context) *refusal {
 	if time.Since(c.began) <= c.g.Times.Identity {
 		return nil
 	}
-	run, err := c.g.directory.run(ctx, c.g.dialect.Key(c.r.Header))
+	run, err := c.g.directory.run(ctx, c.dialect.Key(c.r.Header))
 	if err != nil {
 		return refused(err)
 	}
@@ -214,11 +219,8 @@ func (c *call) carry(client context.Context) {
 
 	a := answer{}
 	defer func() { c.settle(client, &a) }()
-	limit := int64(0)
-	if slices.Contains(c.record.Edits, "output_cap") {
-		limit = c.output
-	}
-	response, err := c.g.Transport.RoundTrip(c.upstream(f.trace(ctx), c.to, c.body, c.request.Rewrite(c.body.b, c.model, limit)))
+	body := c.request.Rewrite(c.body.b, Edits{Model: c.model, MaxTokens: c.limit, Vendor: c.to.vendor()})
+	response, err := c.g.Transport.RoundTrip(c.upstream(f.trace(ctx), c.to, c.body, body))
 	if err != nil {
 		a.err, a.sent, a.hungUp = because(ctx, err), f.written.Load(), f.gone.Load()
 		c.unanswered(&a)
@@ -227,7 +229,7 @@ func (c *call) carry(client context.Context) {
 	defer func() { _ = response.Body.Close() }()
 	a.take(response)
 	a.meter = c.meter(response)
-	f.relay(response, a.meter)
+	f.relay(response, a.meter, c.filter(response))
 	a.first, a.hungUp = f.first, f.missed
 	if f.err != nil {
 		a.err = because(ctx, f.err)
@@ -248,6 +250,6 @@ func (c *call) unanswered(a *answer) {
 	r := unavailable(fmt.Sprintf("The provider %q did not answer.", c.to.Name))
 	a.status = r.status
 	if !a.hungUp {
-		r.write(c.w, c.g.dialect, c.id.String())
+		r.write(c.w, c.dialect, c.id.String())
 	}
 }

@@ -27,7 +27,7 @@ var notForwarded = map[string]bool{
 func (x *exchange) upstream(ctx context.Context, to route, held *buffer, body [][]byte) *http.Request {
 	up := &http.Request{
 		Method: x.r.Method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: to.base.Host,
-		URL:    &url.URL{Scheme: to.base.Scheme, Host: to.base.Host, Path: to.base.Path + x.r.URL.Path, RawQuery: x.r.URL.RawQuery},
+		URL:    &url.URL{Scheme: to.base.Scheme, Host: to.base.Host, Path: x.dialect.Path(to.base, x.r.URL.Path), RawQuery: x.r.URL.RawQuery},
 		Header: make(http.Header, len(x.r.Header)+3),
 	}
 	dropped := named(x.r.Header)
@@ -41,7 +41,7 @@ func (x *exchange) upstream(ctx context.Context, to route, held *buffer, body []
 	if _, ok := up.Header["User-Agent"]; !ok {
 		up.Header["User-Agent"] = []string{""} // keeps Go from adding its own
 	}
-	x.g.dialect.Authorize(up.Header, to.key)
+	x.dialect.Authorize(up.Header, to.key)
 	if held != nil {
 		up.Body = held.reader(body)
 		for _, piece := range body {
@@ -122,22 +122,11 @@ func (f *flight) leave() {
 	f.drain.Store(time.AfterFunc(f.g.Times.Drain, func() { f.cancel(errDrained) }))
 }
 
-// relay passes the answer on, each piece as it comes, and shows it to meter.
-func (f *flight) relay(response *http.Response, meter io.Writer) {
+// relay passes the answer on, each piece as it comes, and shows it to meter. A
+// filter, if there is one, decides what of it the client gets.
+func (f *flight) relay(response *http.Response, meter io.Writer, filter Filter) {
 	f.first = time.Now()
-	h := f.w.Header()
-	dropped := named(response.Header)
-	for k, v := range response.Header {
-		if !hopByHop[k] && !dropped[k] {
-			h[k] = v
-		}
-	}
-	if _, ok := h["Content-Type"]; !ok {
-		h["Content-Type"] = nil // keeps Go from guessing one
-	}
-	if !f.gone.Load() {
-		f.w.WriteHeader(response.StatusCode)
-	}
+	f.head(response, filter != nil)
 	// Else the next answer on this connection would find a deadline that is over.
 	defer func() { _ = f.ctl.SetWriteDeadline(time.Time{}) }()
 	piece, _ := relays.Get().(*[32 << 10]byte)
@@ -146,8 +135,7 @@ func (f *flight) relay(response *http.Response, meter io.Writer) {
 		n, err := response.Body.Read(piece[:])
 		f.idle.Reset(f.g.Times.UpstreamIdle)
 		if n > 0 {
-			if f.gone.Load() || !f.send(piece[:n]) {
-				f.missed = true
+			if !f.give(piece[:n], filter) {
 				drained += n
 			}
 			_, _ = meter.Write(piece[:n]) // meters never fail
@@ -156,13 +144,56 @@ func (f *flight) relay(response *http.Response, meter io.Writer) {
 			f.cancel(errDrained)
 			err = errDrained
 		}
-		if err == io.EOF {
-			return
+		if err == nil {
+			continue
 		}
-		if err != nil {
+		if filter != nil {
+			f.finish(filter)
+		}
+		if err != io.EOF {
 			f.err = err
-			return
 		}
+		return
+	}
+}
+
+// head passes the beginning of the answer on.
+func (f *flight) head(response *http.Response, filtered bool) {
+	h := f.w.Header()
+	dropped := named(response.Header)
+	for k, v := range response.Header {
+		if !hopByHop[k] && !dropped[k] {
+			h[k] = v
+		}
+	}
+	if filtered {
+		delete(h, "Content-Length") // it is that of the answer before the filter
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // keeps Go from guessing one
+	}
+	if !f.gone.Load() {
+		f.w.WriteHeader(response.StatusCode)
+	}
+}
+
+// give sends the client a piece, as far as the filter lets it, and says whether
+// the client is still there.
+func (f *flight) give(piece []byte, filter Filter) bool {
+	if filter != nil {
+		piece = filter.Pass(piece)
+	}
+	if f.gone.Load() || len(piece) > 0 && !f.send(piece) {
+		f.missed = true
+		return false
+	}
+	return true
+}
+
+// finish sends what the filter held back when the answer ended.
+func (f *flight) finish(filter Filter) {
+	if rest := filter.Rest(); len(rest) > 0 {
+		f.give(rest, nil)
 	}
 }
 

@@ -45,7 +45,6 @@ type Config struct {
 // it. Make it with New, then call Recover, then Run beside the listener.
 type Gateway struct {
 	Config
-	dialect   Dialect
 	directory *directory
 	purse     *purse
 	ledger    *ledger
@@ -83,7 +82,7 @@ func New(c Config) (*Gateway, error) {
 		c.Transport = newTransport()
 	}
 	g := &Gateway{
-		Config: c, dialect: messages{}, directory: newDirectory(c.DB, c.Ring, c.Env, c.Times),
+		Config: c, directory: newDirectory(c.DB, c.Ring, c.Env, c.Times),
 		purse: newPurse(c.DB, c.Server, c.Times), calls: map[corp.RunID]int{}, cuts: map[corp.CallID]func(error){}, left: make(chan struct{}),
 		idle: make(chan struct{}), wakeSweep: make(chan struct{}, 1),
 	}

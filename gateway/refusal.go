@@ -66,7 +66,7 @@ func (r *refusal) harmless() *refusal {
 func (r *refusal) write(w http.ResponseWriter, d Dialect, id string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Request-Id", id)
+	h.Set(d.RequestID(), id)
 	h.Set("X-Should-Retry", strconv.FormatBool(r.retryAfter > 0))
 	if r.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(r.retryAfter))

@@ -25,26 +25,36 @@ type exchange struct {
 	began time.Time
 	run   postgres.RunIdentity
 	abort bool // the answer broke off, and the client must see that it did
+
+	dialect Dialect
 }
+
+// The paths of the dialects.
+const (
+	pathMessages = "/v1/messages"
+	pathCount    = "/v1/messages/count_tokens"
+	pathChat     = "/v1/chat/completions"
+	pathModels   = "/v1/models"
+)
 
 // ServeHTTP is the gateway listener's whole handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	x := &exchange{g: g, w: w, r: r, ctl: http.NewResponseController(w), id: corp.NewID[corp.CallID](), began: time.Now()}
+	x := &exchange{g: g, w: w, r: r, ctl: http.NewResponseController(w), id: corp.NewID[corp.CallID](), began: time.Now(), dialect: spoken(r)}
 	switch r.URL.Path {
 	case "/": // agents look whether anybody is there before they call
 		if x.allows(ctx, http.MethodHead, http.MethodGet) {
 			w.WriteHeader(http.StatusOK)
 		}
-	case "/v1/messages":
+	case pathMessages, pathChat:
 		if x.allows(ctx, http.MethodPost) {
 			x.admitted(ctx, x.message)
 		}
-	case "/v1/messages/count_tokens":
+	case pathCount:
 		if x.allows(ctx, http.MethodPost) {
 			x.admitted(ctx, x.count)
 		}
-	case "/v1/models":
+	case pathModels:
 		if x.allows(ctx, http.MethodGet) {
 			x.admitted(ctx, x.models)
 		}
@@ -71,7 +81,7 @@ func (x *exchange) admitted(ctx context.Context, carry func(context.Context)) {
 		x.refuse(ctx, unavailable("This server is starting."), nil)
 		return
 	}
-	run, err := x.g.directory.run(ctx, x.g.dialect.Key(x.r.Header))
+	run, err := x.g.directory.run(ctx, x.dialect.Key(x.r.Header))
 	if err != nil {
 		x.refuse(ctx, refused(err), nil)
 		return
@@ -90,6 +100,14 @@ func (x *exchange) admitted(ctx context.Context, carry func(context.Context)) {
 	defer cancel(nil)
 	defer x.g.endable(x.id, cancel)()
 	carry(ctx)
+}
+
+// speaks refuses a request whose dialect the provider does not speak.
+func (x *exchange) speaks(to route) *refusal {
+	if to.Dialect == x.dialect.Name() {
+		return nil
+	}
+	return &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("The provider %q speaks another dialect (%s).", to.Name, to.Dialect), record: true}
 }
 
 // stopped refuses the calls of a run that must end.
@@ -124,7 +142,7 @@ func (x *exchange) refuse(ctx context.Context, r *refusal, record *postgres.Call
 		x.g.ledger.add(x.run.Workspace, settled{record: *record})
 		x.g.metrics.calls.WithLabelValues(string(corp.CallRefused)).Inc()
 	}
-	r.write(x.w, x.g.dialect, x.id.String())
+	r.write(x.w, x.dialect, x.id.String())
 }
 
 // stopRun marks the run before the agent hears of the refusal, so that whatever
@@ -167,7 +185,7 @@ func (x *exchange) count(ctx context.Context) {
 		return
 	}
 	defer body.release()
-	request, err := x.g.dialect.Parse(body.b, x.r.Header)
+	request, err := x.dialect.Parse(body.b, x.r.Header)
 	if err != nil {
 		x.refuse(ctx, refused(err).harmless(), nil)
 		return
@@ -177,7 +195,11 @@ func (x *exchange) count(ctx context.Context) {
 		x.refuse(ctx, refused(err).harmless(), nil)
 		return
 	}
-	x.pass(ctx, to, body, request.Rewrite(body.b, model, 0))
+	if r := x.speaks(to); r != nil {
+		x.refuse(ctx, r.harmless(), nil)
+		return
+	}
+	x.pass(ctx, to, body, request.Rewrite(body.b, Edits{Model: model}))
 }
 
 // models passes the vendor's list of models through.
@@ -189,6 +211,10 @@ func (x *exchange) models(ctx context.Context) {
 	}
 	if err != nil {
 		x.refuse(ctx, refused(err).harmless(), nil)
+		return
+	}
+	if r := x.speaks(to); r != nil {
+		x.refuse(ctx, r.harmless(), nil)
 		return
 	}
 	x.pass(ctx, to, nil, nil)
@@ -209,6 +235,6 @@ func (x *exchange) pass(ctx context.Context, to route, held *buffer, body [][]by
 		return
 	}
 	defer func() { _ = response.Body.Close() }()
-	f.relay(response, io.Discard)
+	f.relay(response, io.Discard, nil)
 	x.abort = f.err != nil && !f.gone.Load()
 }

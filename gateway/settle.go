@@ -61,6 +61,15 @@ func (c *call) meter(r *http.Response) meterOrError {
 	return &head{}
 }
 
+// filter is what takes the gateway's own question out of an answer; an error passes
+// as it is.
+func (c *call) filter(r *http.Response) Filter {
+	if r.StatusCode >= 200 && r.StatusCode < 300 {
+		return c.request.Filter(r.Header.Get("Content-Type"))
+	}
+	return nil
+}
+
 // settle counts the call, gives back what it did not use and writes it down. It
 // runs exactly once for every call that the journal knows of.
 func (c *call) settle(ctx context.Context, a *answer) {
@@ -103,7 +112,7 @@ func (c *call) judge(a *answer) {
 	case !a.succeeded():
 		r.Outcome = corp.CallError
 		if h, ok := a.meter.(*head); ok {
-			c.note(c.g.dialect.Problem(h.b))
+			c.note(c.dialect.Problem(h.b))
 		}
 	default:
 		c.judgeAnswer(a)
@@ -147,6 +156,11 @@ func (c *call) judgeAnswer(a *answer) {
 		r.Outcome = corp.CallOK
 		if a.hungUp {
 			r.Outcome = corp.CallHungUp
+		}
+		if !reading.Final {
+			c.note("the answer came without its count")
+			c.estimate(reading)
+			return
 		}
 		c.bill(reading)
 	case !a.dialect && a.err == nil: // a wrong address answers like that, a vendor does not

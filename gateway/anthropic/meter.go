@@ -11,6 +11,9 @@ import (
 // Reading is what an answer says about itself, as far as it has been seen.
 type Reading = wire.Reading
 
+// Part is what one call of another model inside the same answer used.
+type Part = wire.Part
+
 const maxError = 8 << 10 // of an error body
 
 // Meter reads an answer as it passes, in pieces of any size, and remembers no
