@@ -1,9 +1,7 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -28,32 +26,18 @@ func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int6
 			return err
 		}
 		claimed = claimed[:0]
-		said := map[corp.WorkspaceID][]event{}
+		var b batch
 		for _, l := range leased {
 			claimed = append(claimed, l.ID)
-			said[l.WorkspaceID] = append(said[l.WorkspaceID],
+			queueEvents(&b, l.WorkspaceID,
 				event{"run.leased", l.TaskID, l.ID, why{Attempt: l.Attempt}}, event{"task.running", l.TaskID, l.ID, why{Attempt: l.Attempt}})
 		}
-		return emitAll(ctx, tx, said)
+		return send(ctx, tx, &b)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return claimed, nil
-}
-
-// emitAll writes the events of several workspaces, always in the same order.
-func emitAll(ctx context.Context, tx pgx.Tx, said map[corp.WorkspaceID][]event) error {
-	workspaces := make([]corp.WorkspaceID, 0, len(said))
-	for ws := range said {
-		workspaces = append(workspaces, ws)
-	}
-	slices.SortFunc(workspaces, func(a, b corp.WorkspaceID) int { return bytes.Compare(a[:], b[:]) })
-	var b batch
-	for _, ws := range workspaces {
-		queueEvents(&b, ws, said[ws]...)
-	}
-	return send(ctx, tx, &b)
 }
 
 type leased struct {

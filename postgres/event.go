@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -45,17 +47,44 @@ const insertEvents = `
 	)
 	SELECT seq FROM head`
 
-// queueEvents adds the writing of events to a batch. It must be the last thing
-// that the transaction locks.
+// queueEvents adds events to a batch. They are written when the transaction that
+// the batch is sent in commits.
 func queueEvents(b *batch, ws corp.WorkspaceID, events ...event) {
-	if len(events) == 0 {
-		return
+	for _, e := range events {
+		b.events = append(b.events, placedEvent{ws, e})
 	}
+}
+
+// emit has events written when the transaction commits.
+func (w WorkspaceDB) emit(_ context.Context, tx pgx.Tx, events ...event) error {
+	var b batch
+	queueEvents(&b, w.ws, events...)
+	t := own(tx)
+	t.events = append(t.events, b.events...)
+	return nil
+}
+
+// writeEvents queues the writing of the transaction's events: of each workspace
+// in their order, the workspaces always in the same.
+func (t *transaction) writeEvents(b *pgx.Batch) {
+	slices.SortStableFunc(t.events, func(a, b placedEvent) int { return bytes.Compare(a.workspace[:], b.workspace[:]) })
+	for rest := t.events; len(rest) > 0; {
+		ws, n := rest[0].workspace, 1
+		for n < len(rest) && rest[n].workspace == ws {
+			n++
+		}
+		t.writeEventsOf(b, ws, rest[:n])
+		rest = rest[n:]
+	}
+}
+
+func (t *transaction) writeEventsOf(b *pgx.Batch, ws corp.WorkspaceID, events []placedEvent) {
 	kinds := make([]string, len(events))
 	tasks := make([]corp.TaskID, len(events))
 	runs := make([]corp.RunID, len(events))
 	data := make([]*string, len(events))
-	for i, e := range events {
+	for i, p := range events {
+		e := p.event
 		kinds[i], tasks[i], runs[i] = e.kind, e.task, e.run
 		if e.data == nil {
 			continue
@@ -69,16 +98,9 @@ func queueEvents(b *batch, ws corp.WorkspaceID, events ...event) {
 		if err := row.Scan(&n.Seq); err != nil {
 			return fmt.Errorf("number events: %w", err)
 		}
-		b.say(n)
+		t.said = append(t.said, n)
 		return nil
 	})
-}
-
-// emit writes events at the end of a transaction.
-func (w WorkspaceDB) emit(ctx context.Context, tx pgx.Tx, events ...event) error {
-	var b batch
-	queueEvents(&b, w.ws, events...)
-	return send(ctx, tx, &b)
 }
 
 // queueWake tells the leader to look at the workspace's queue: for changes that

@@ -109,7 +109,12 @@ func TestWhatIsRolledBackSaysNothingAndADoubtfulCommitSaysThatSomethingMayBeSo(t
 	if said := mine.about(postgres.NoticeQueue, ws); len(said) != 0 {
 		t.Errorf("a rolled back transaction said %+v", said)
 	}
-	err := postgres.SayInTransaction(t.Context(), db.In(ws), n, func(tx pgx.Tx) error { return tx.Conn().Close(t.Context()) })
+	err := postgres.SayInTransaction(t.Context(), db.In(ws), n, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SELECT 1`); err != nil {
+			return err
+		}
+		return tx.Conn().Close(t.Context())
+	})
 	wantKind(t, err, corp.KindUnavailable)
 	n.Queued = nil
 	said := slices.Compact(mine.about(postgres.NoticeQueue, ws)) // once for each try

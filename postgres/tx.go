@@ -33,64 +33,200 @@ func (w WorkspaceDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	if w.ws.IsZero() {
 		return errNoWorkspace()
 	}
-	// The id is 32 hexadecimal digits and dashes: it cannot end the literal.
-	begin := `BEGIN; SELECT set_config('app.workspace_id', '` + w.ws.UUID() + `', true), ` + bounds
-	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, begin, fn) })
+	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enterWorkspace, w.ws.UUID(), fn) })
 }
 
 // in runs fn in one transaction of the system door.
 func (s SystemDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
-	begin := `BEGIN; SELECT set_config('application_name', '` + strings.ReplaceAll(s.reason, `'`, `''`) + `', true), ` + bounds
-	return s.db.retry(ctx, func() error { return s.db.transact(ctx, s.db.system, begin, fn) })
-}
-
-// transaction is one that collects what is to be said once it is committed.
-type transaction struct {
-	pgx.Tx
-	said []Notice
+	return s.db.retry(ctx, func() error { return s.db.transact(ctx, s.db.system, enterSystem, s.reason, fn) })
 }
 
 // transact runs fn in a transaction and says, after the commit, what fn collected.
 // A commit of which nobody knows whether it was done is spoken of as if it was,
 // without what would then stand in the rows.
-func (db *DB) transact(ctx context.Context, pool *pgxpool.Pool, begin string, fn func(tx pgx.Tx) error) error {
-	var t transaction
-	done := false
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
-		t.Tx = tx
-		err := fn(&t)
-		done = err == nil
-		return err
-	})
-	if !done {
+func (db *DB) transact(ctx context.Context, pool *pgxpool.Pool, enter, who string, fn func(tx pgx.Tx) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
 		return err
 	}
-	if err != nil {
+	defer conn.Release()
+	t := &transaction{conn: conn, enter: enter, who: who}
+	if err := fn(t); err != nil {
+		t.rollBack(ctx)
+		return err
+	}
+	switch err = t.commit(ctx); {
+	case err == nil:
+		db.hints.say(t.said)
+	case doubtful(err):
 		for i := range t.said {
 			t.said[i].Queued, t.said[i].Ended = nil, false
 		}
+		db.hints.say(t.said)
+	default:
+		t.rollBack(ctx)
 	}
-	db.hints.say(t.said)
 	return err
+}
+
+// doubtful says whether a commit that failed so may have been done all the same.
+func doubtful(err error) bool {
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	return !answered || strings.HasPrefix(pg.Code, "57P")
+}
+
+// transaction is a transaction of this package. Its beginning travels with its
+// first statements where these are a batch; its events are written last, in one
+// round trip with the commit, so that the lock on their numbers is held for no
+// trip. Savepoints, COPY and the like are the embedded nil Tx's: nothing here
+// uses them.
+type transaction struct {
+	pgx.Tx
+	conn       *pgxpool.Conn
+	enter, who string
+	begun      bool
+	events     []placedEvent
+	said       []Notice
+}
+
+// placedEvent is an event and whose it is.
+type placedEvent struct {
+	workspace corp.WorkspaceID
+	event     event
+}
+
+// own returns the transaction behind the interface.
+func own(tx pgx.Tx) *transaction {
+	t, ok := tx.(*transaction)
+	if !ok {
+		panic("a transaction that was not begun by this package")
+	}
+	return t
 }
 
 // say has notices said after the transaction's commit.
 func say(tx pgx.Tx, said ...Notice) {
-	t, ok := tx.(*transaction)
-	if !ok {
-		panic("a hint outside a transaction of this package")
-	}
+	t := own(tx)
 	t.said = append(t.said, said...)
 }
 
-// batch is statements that travel together, and what to say of them once they
-// are committed.
+// begin opens the transaction if that has not been done.
+func (t *transaction) begin(ctx context.Context) error {
+	if t.begun {
+		return nil
+	}
+	t.begun = true
+	var b pgx.Batch
+	t.queueBegin(&b)
+	return t.conn.SendBatch(ctx, &b).Close()
+}
+
+func (t *transaction) queueBegin(b *pgx.Batch) {
+	b.Queue("begin")
+	b.Queue(t.enter, t.who)
+}
+
+// Exec runs one statement.
+func (t *transaction) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if err := t.begin(ctx); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return t.conn.Exec(ctx, sql, args...)
+}
+
+// Query runs one statement and returns its rows.
+func (t *transaction) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := t.begin(ctx); err != nil {
+		return nil, err
+	}
+	return t.conn.Query(ctx, sql, args...)
+}
+
+// QueryRow runs one statement and returns its row.
+func (t *transaction) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if err := t.begin(ctx); err != nil {
+		return failedRow{err}
+	}
+	return t.conn.QueryRow(ctx, sql, args...)
+}
+
+// failedRow is the row of a transaction that could not be begun.
+type failedRow struct{ err error }
+
+// Scan returns why there is no row.
+func (r failedRow) Scan(...any) error { return r.err }
+
+// SendBatch runs statements together.
+func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if err := t.begin(ctx); err != nil {
+		_ = t.Conn().Close(ctx) // the batch fails on it, and says why
+	}
+	return t.conn.SendBatch(ctx, b)
+}
+
+// Conn returns the connection.
+func (t *transaction) Conn() *pgx.Conn { return t.conn.Conn() }
+
+// commit writes the events and commits, in one round trip.
+func (t *transaction) commit(ctx context.Context) error {
+	if !t.begun && len(t.events) == 0 {
+		return nil // nothing was asked of the database
+	}
+	var b pgx.Batch
+	if !t.begun {
+		t.queueBegin(&b)
+	}
+	t.writeEvents(&b)
+	b.Queue("commit").Exec(func(tag pgconn.CommandTag) error {
+		if tag.String() == "ROLLBACK" {
+			return pgx.ErrTxCommitRollback
+		}
+		return nil
+	})
+	return t.conn.SendBatch(ctx, &b).Close()
+}
+
+// rollBack gives up the transaction; a connection on which that fails is closed.
+func (t *transaction) rollBack(ctx context.Context) {
+	if !t.begun || t.Conn().IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if _, err := t.conn.Exec(ctx, "rollback"); err != nil {
+		_ = t.Conn().Close(ctx)
+	}
+}
+
+// batch is statements that travel together, and the events and hints of what
+// they do.
 type batch struct {
 	pgx.Batch
-	said []Notice
+	events []placedEvent
+	said   []Notice
 }
 
 func (b *batch) say(n Notice) { b.said = append(b.said, n) }
+
+// send runs a batch in a transaction.
+func send(ctx context.Context, tx pgx.Tx, b *batch) error {
+	t := own(tx)
+	if b.Len() > 0 {
+		sent := &b.Batch
+		if !t.begun {
+			t.begun = true
+			sent = new(pgx.Batch)
+			t.queueBegin(sent)
+			sent.QueuedQueries = append(sent.QueuedQueries, b.QueuedQueries...)
+		}
+		if err := t.conn.SendBatch(ctx, sent).Close(); err != nil {
+			return err
+		}
+	}
+	t.events = append(t.events, b.events...)
+	t.said = append(t.said, b.said...)
+	return nil
+}
 
 // retry repeats what the database gave up because of somebody else (a deadlock, a
 // missing partition) or what certainly never reached it, and translates the
@@ -216,15 +352,6 @@ func collectOne[T any](ctx context.Context, tx pgx.Tx, noun string, scan pgx.Row
 		return none, err
 	}
 	return found[0], nil
-}
-
-// send runs a batch in a transaction.
-func send(ctx context.Context, tx pgx.Tx, b *batch) error {
-	err := tx.SendBatch(ctx, &b.Batch).Close()
-	if err == nil {
-		say(tx, b.said...)
-	}
-	return err
 }
 
 // countRows adds up how many rows the statements of a batch touched.
