@@ -44,7 +44,7 @@ func (s *seat) choose() []pick {
 			if !ok {
 				continue
 			}
-			s.queue.Start(it.Workspace, it.Run)
+			s.queue.Start(scheduler.Held{Workspace: it.Workspace, Run: it.Run, Agent: it.Agent, Repository: it.Repository, Since: now})
 			picks = append(picks, s.lease(a, it))
 			if a.free--; a.free > 0 {
 				still = append(still, a)
@@ -90,7 +90,7 @@ func (s *seat) claim(ctx context.Context, picks []pick) bool {
 			continue
 		}
 		p.ask.free++
-		s.queue.Finish(p.grant.run) // cancelled, or not due by the database's clock
+		s.queue.GiveBack(p.grant.run) // cancelled, or not due by the database's clock
 		s.stale = true
 		s.readAfter = latest(s.readAfter, time.Now().Add(s.times.Sweep/4)) // not again and again until it is
 	}

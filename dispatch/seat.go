@@ -149,7 +149,7 @@ func (s *seat) step(ctx context.Context) {
 	s.ended = nil
 	s.mu.Unlock()
 	for _, run := range ended {
-		s.queue.Finish(run)
+		s.queue.Finish(run, time.Now())
 	}
 	if s.stale && !time.Now().Before(s.readAfter) {
 		s.read(ctx)
@@ -200,16 +200,22 @@ func (s *seat) readRows(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	inHand := make(map[corp.RunID]corp.WorkspaceID, len(leased))
+	shares := make(map[corp.WorkspaceID]scheduler.Share, len(limits))
+	for ws, limit := range limits {
+		shares[ws] = scheduler.Share{Class: "all", ClassWeight: 1, Weight: 1, Concurrency: limit}
+	}
+	s.queue.SetShares(shares)
+	held := map[corp.WorkspaceID][]scheduler.Held{}
 	for _, run := range leased {
-		inHand[run.RunID] = run.Workspace
+		held[run.Workspace] = append(held[run.Workspace], scheduler.Held{Workspace: run.Workspace, Run: run.RunID, Since: time.Now()})
 	}
-	items := make([]scheduler.Item, len(queued))
-	for i, run := range queued {
-		items[i] = item(run)
+	items := map[corp.WorkspaceID][]scheduler.Item{}
+	for _, run := range queued {
+		items[run.Workspace] = append(items[run.Workspace], item(run))
 	}
-	s.queue.SetLimits(limits)
-	s.queue.Sync(items, inHand)
+	for ws := range shares {
+		s.queue.SyncWorkspace(ws, items[ws], held[ws], true, time.Now())
+	}
 	return nil
 }
 

@@ -1,10 +1,6 @@
 package scheduler
 
-import (
-	"slices"
-
-	"github.com/genericcorp/corp"
-)
+import "slices"
 
 // shape is a set of labels that runs ask for, a node of a tree in which each
 // step adds the next label in order. Walking it along a runner's own labels
@@ -12,20 +8,41 @@ import (
 // invents, they cost nothing to the runners that do not have them.
 type shape struct {
 	label    string
+	labels   []string // all of them, from the root on
 	runtime  string
 	parent   *shape
 	children map[string]*shape
-	lanes    heap[*lane] // of workspaces with something due, the oldest first
-	used     int         // lanes that belong here, in the heap or not
+	queues   map[*class]*heap[*stand] // what can be picked, the workspace whose turn it is first
+	used     int                      // stands that belong here, in a queue or not
 }
 
 func newShape(runtime, label string, parent *shape) *shape {
-	return &shape{
-		label: label, runtime: runtime, parent: parent, children: map[string]*shape{},
-		lanes: heap[*lane]{
-			less: func(a, b *lane) bool { return older(a.byAge.top(), b.byAge.top()) },
-			put:  func(ln *lane, i int) { ln.place = i },
-		},
+	sh := &shape{label: label, runtime: runtime, parent: parent, children: map[string]*shape{}, queues: map[*class]*heap[*stand]{}}
+	if parent != nil {
+		sh.labels = append(slices.Clone(parent.labels), label)
+	}
+	return sh
+}
+
+// queue finds or makes the queue of a class.
+func (sh *shape) queue(c *class) *heap[*stand] {
+	queue := sh.queues[c]
+	if queue == nil {
+		queue = &heap[*stand]{
+			less: func(a, b *stand) bool { return a.of.before(b.of) },
+			put:  func(st *stand, i int) { st.place = i },
+		}
+		sh.queues[c] = queue
+	}
+	return queue
+}
+
+// forget drops the queues of a class that has no workspace any more, here and
+// below.
+func (sh *shape) forget(c *class) {
+	delete(sh.queues, c)
+	for _, child := range sh.children {
+		child.forget(c)
 	}
 }
 
@@ -84,31 +101,4 @@ func (sh *shape) within(labels []string, found []*shape) []*shape {
 		}
 	}
 	return found
-}
-
-// turn returns the workspace whose turn it is among those shapes: the runner's
-// own, or the one whose run has waited longest and that is under its limit.
-func (s *Scheduler) turn(only corp.WorkspaceID, fits []*shape) *workspace {
-	if !only.IsZero() {
-		if ws := s.workspaces[only]; ws != nil && !ws.full() {
-			return ws
-		}
-		return nil
-	}
-	var first *lane
-	for _, sh := range fits {
-		for sh.lanes.len() > 0 && sh.lanes.top().of.full() {
-			park(sh.lanes.top())
-		}
-		if sh.lanes.len() == 0 {
-			continue
-		}
-		if ln := sh.lanes.top(); first == nil || older(ln.byAge.top(), first.byAge.top()) {
-			first = ln
-		}
-	}
-	if first == nil {
-		return nil
-	}
-	return first.of
 }

@@ -1,0 +1,161 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/genericcorp/corp"
+)
+
+const (
+	// firstGuess is how long a workspace's runs are thought to take before any
+	// of them has ended.
+	firstGuess = 30 * time.Second
+	// leastCost is what a run costs at least, and mostGuess what it is thought
+	// to cost at most, before it has.
+	leastCost = time.Second
+	mostGuess = time.Hour
+	// novelty is the weight of the newest run in a workspace's average.
+	novelty = 0.3
+)
+
+// account is a place in an order of weighted shares.
+type account struct {
+	due    float64 // virtual time: slot-seconds paid, by weight
+	refund float64 // of that, what was given back since the last turn
+}
+
+// turn takes a turn that is thought to cost so many slot-seconds by weight, at
+// the order's clock. Nobody starts from before the clock, so that idle time is
+// not saved up; but what was paid for nothing is not lost.
+func (a *account) turn(clock *float64, cost float64) {
+	start := max(a.due, *clock-min(a.refund, cost))
+	*clock = max(*clock, start)
+	a.due, a.refund = start+cost, 0
+}
+
+// correct books what a turn cost more, or less, than was thought.
+func (a *account) correct(cost float64) {
+	a.due += cost
+	a.refund = max(0, a.refund-cost)
+}
+
+// holding is a run in hand and what was paid for it.
+type holding struct {
+	Held
+	of   *workspace
+	paid time.Duration
+}
+
+// Start says that a run is in hand: it takes up a slot of its workspace, agent
+// and repository, waits no more, and its workspace pays what a run of it takes
+// on average. Starting it again changes nothing.
+func (s *Scheduler) Start(h Held) {
+	if s.held[h.Run] != nil {
+		return
+	}
+	ws := s.workspace(h.Workspace) // before Remove, which forgets a workspace that has nothing left
+	cost := ws.guess()
+	ws.class.turn(&s.clock, cost.Seconds()/ws.class.weight)
+	ws.turn(&ws.class.clock, cost.Seconds()/ws.weight)
+	s.hold(ws, h, cost)
+	s.Remove(h.Run)
+}
+
+func (ws *workspace) guess() time.Duration { return min(max(ws.average, leastCost), mostGuess) }
+
+// hold puts a run among those in hand.
+func (s *Scheduler) hold(ws *workspace, h Held, paid time.Duration) {
+	taken := &holding{Held: h, of: ws, paid: paid}
+	s.held[h.Run], ws.held[h.Run] = taken, taken
+	for _, g := range ws.gatesOf(taken) {
+		open := !g.closed()
+		g.held[h.Run] = struct{}{}
+		g.flipped(open)
+	}
+	ws.settle()
+}
+
+// gatesOf returns the gates that a run in hand has passed.
+func (ws *workspace) gatesOf(h *holding) (passed []*gate) {
+	if g := ws.agents[h.Agent]; g != nil {
+		passed = append(passed, g)
+	}
+	if g := ws.repositories[h.Repository]; g != nil {
+		passed = append(passed, g)
+	}
+	return passed
+}
+
+// flipped settles the gate's lanes if it has opened or closed.
+func (g *gate) flipped(wasOpen bool) {
+	if wasOpen == !g.closed() {
+		return
+	}
+	for ln := range g.lanes {
+		ln.settle()
+	}
+}
+
+// Finish gives a run's slot back, settles what it really took, and says whether
+// it was in hand.
+func (s *Scheduler) Finish(run corp.RunID, now time.Time) bool {
+	h := s.held[run]
+	if h == nil {
+		return false
+	}
+	took := h.paid // when nobody knows since when
+	if !h.Since.IsZero() {
+		took = max(now.Sub(h.Since), 0)
+	}
+	h.of.average += time.Duration(novelty * float64(min(took, mostGuess)-h.of.average))
+	s.release(h, max(took, leastCost))
+	return true
+}
+
+// GiveBack takes back a run that was started in vain, as if it had not been,
+// and says whether it was in hand.
+func (s *Scheduler) GiveBack(run corp.RunID) bool {
+	h := s.held[run]
+	if h == nil {
+		return false
+	}
+	s.release(h, 0)
+	return true
+}
+
+func (s *Scheduler) release(h *holding, cost time.Duration) {
+	ws := h.of
+	h.pay(cost)
+	delete(s.held, h.Run)
+	delete(ws.held, h.Run)
+	for _, g := range ws.gatesOf(h) {
+		open := !g.closed()
+		delete(g.held, h.Run)
+		g.flipped(open)
+	}
+	ws.settle()
+	s.forget(ws)
+}
+
+// pay books that a run costs so much instead of what was paid for it so far.
+func (h *holding) pay(cost time.Duration) {
+	more := (cost - h.paid).Seconds()
+	h.paid = cost
+	h.of.correct(more / h.of.weight)
+	h.of.class.correct(more / h.of.class.weight)
+}
+
+// Charge has runs that outlast what was paid for them pay on. It is called now
+// and then, once a second or so.
+func (s *Scheduler) Charge(now time.Time) {
+	late := map[*workspace]struct{}{}
+	for _, h := range s.held {
+		if took := now.Sub(h.Since); took > h.paid && !h.Since.IsZero() {
+			h.pay(took)
+			late[h.of] = struct{}{}
+		}
+	}
+	for ws := range late {
+		ws.settle()
+	}
+}
