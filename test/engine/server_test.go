@@ -72,7 +72,7 @@ func (s *server) up() {
 // launch starts the process.
 func (s *server) launch() {
 	s.t.Helper()
-	args := append([]string{"up", "--data", s.data, "--listen", s.listen, "--gateway-listen", s.gateway, "--no-runner"}, timeFlags()...)
+	args := append([]string{"up", "--data", s.data, "--listen", s.listen, "--gateway-listen", s.gateway, "--no-runner", "--log-level", "warn"}, timeFlags()...)
 	cmd := exec.Command(s.binary, append(args, s.args...)...)
 	cmd.Env = append(cleanEnv(s.data), s.env...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
