@@ -61,14 +61,11 @@ func (db *DB) Listen(ctx context.Context, fn func(Notice)) error {
 }
 
 func listenOnce(ctx context.Context, config *pgx.ConnConfig, origin string, fn func(Notice)) (heard bool, err error) {
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := beginListening(ctx, config)
 	if err != nil {
-		return false, fmt.Errorf("connect: %w", err)
+		return false, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
-		return false, fmt.Errorf("listen: %w", err)
-	}
 	fn(Notice{Kind: NoticeResync})
 	for {
 		payload, err := nextPayload(ctx, conn)
@@ -81,6 +78,22 @@ func listenOnce(ctx context.Context, config *pgx.ConnConfig, origin string, fn f
 			}
 		}
 	}
+}
+
+// beginListening connects and listens. Either may meet silence instead of an
+// answer, and silence has no end of its own.
+func beginListening(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return conn, nil
 }
 
 // nextPayload waits for a notification and, after a silence, asks whether anybody

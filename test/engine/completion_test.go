@@ -15,9 +15,8 @@ import (
 
 // zombie is a runner that comes back with a lease that is not its any more.
 type zombie struct {
-	site   *site
-	key    string
-	runner corp.RunnerID
+	site *site
+	key  string
 }
 
 // try does all that a lease allows, and returns what the server let through: a
@@ -29,7 +28,7 @@ func (z zombie) try(lease corp.Lease) (accepted []string) {
 		c := client.New(v.url(), z.key, client.Options{})
 		check := func(what string, err error) {
 			kind := corp.KindOf(err)
-			if kind != corp.KindLeaseLost && kind != corp.KindNotFound {
+			if kind != corp.KindLeaseLost && kind != corp.KindNotFound && kind != corp.KindInvalid {
 				accepted = append(accepted, fmt.Sprintf("%s at %s: %v", what, v.name, err))
 			}
 		}
@@ -49,10 +48,12 @@ func (z zombie) try(lease corp.Lease) (accepted []string) {
 		} else {
 			check("source", err)
 		}
-		answer, err := c.Beat(t.Context(), z.runner, corp.Beat{Leases: []corp.Lease{lease}})
-		switch {
-		case corp.KindOf(err) == corp.KindNotFound: // a server that does not know the runner
-		case err != nil || len(answer.Verdicts) != 1 || answer.Verdicts[0].Say != corp.VerdictLost:
+		reg, err := c.Register(t.Context(), (&sim{name: "zombie", slots: 1, secret: "zombie-" + z.key[len(z.key)-8:]}).registration())
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := c.Beat(t.Context(), reg.RunnerID, corp.Beat{Leases: []corp.Lease{lease}})
+		if err != nil || len(answer.Verdicts) != 1 || answer.Verdicts[0].Say != corp.VerdictLost {
 			accepted = append(accepted, fmt.Sprintf("beat at %s: %+v, %v", v.name, answer, err))
 		}
 	}
@@ -82,11 +83,14 @@ func TestAStaleLeaseIsRefusedEverywhereAndChangesNothing(t *testing.T) {
 	s := newSite(t, plan{servers: 2})
 	w := s.tenant("unlimited")
 	r := hold(t, 2, "a stale lease is refused for every write, changes nothing", "0 accepted, 0 rows changed")
-	z := zombie{s, s.poolKey, corp.RunnerID{}}
+	z := zombie{s, s.poolKey}
 	for _, old := range s.staleLeases(w) {
 		before := s.rows(old.task)
 		for _, accepted := range z.try(old.lease) {
-			t.Errorf("%s: a stale lease was accepted: %s", old.how, accepted)
+			// Whoever ended a run may say so again, and is answered; it changes nothing.
+			if ended := old.how == "finished" || old.how == "cancelled"; !ended || strings.HasPrefix(accepted, "entries") || strings.HasPrefix(accepted, "upload") {
+				t.Errorf("%s: a stale lease was accepted: %s", old.how, accepted)
+			}
 		}
 		r.must(s.rows(old.task) == before, "%s: rows changed:\n%s\n%s", old.how, before, s.rows(old.task))
 		if !strings.HasPrefix(old.how, "another") {

@@ -47,7 +47,7 @@ func TestLeasesEndInTimeAndNeverEarly(t *testing.T) {
 		window(t, 3*heartbeat)
 		d := newDiary()
 		stop := s.crew("heir-of-"+name, s.poolKey, each, d)
-		machine := stall(t)
+		machine := slowness(t)
 		hush()
 		hushed := time.Now()
 		for _, id := range ids {
@@ -129,7 +129,7 @@ func TestARunnerThatIsCutOffGivesUpBeforeItsRunsMove(t *testing.T) {
 		window(t, 3*heartbeat)
 		d := newDiary()
 		stop := s.crew("heir-"+name, s.poolKey, each, d)
-		machine := stall(t)
+		machine := slowness(t)
 		cut(true)
 		for _, id := range ids {
 			again, gone := d.await(t, id, "offer"), own.await(t, id, "gave_up")
@@ -168,7 +168,7 @@ func TestARestartOfAllServersBlamesNoRunnerForTheSilence(t *testing.T) {
 		v.kill(syscall.SIGKILL)
 	}
 	window(t, ttl+margin+time.Second) // every lease is over by now
-	machine := stall(t)
+	machine := slowness(t)
 	began := time.Now()
 	var starting sync.WaitGroup
 	for _, v := range s.servers {

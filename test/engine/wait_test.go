@@ -5,7 +5,6 @@ package engine
 import (
 	"context"
 	"os"
-	"sync"
 	"testing"
 	"time"
 )
@@ -45,35 +44,6 @@ func until(t testing.TB, within time.Duration, what string, ask func() bool) tim
 func window(t testing.TB, d time.Duration) {
 	t.Helper()
 	pauseFor(t.Context(), d)
-}
-
-// stall measures how long this machine keeps a process that wants to run from
-// running: what it adds to every latency is not the product's.
-func stall(t testing.TB) (stop func() time.Duration) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var worst time.Duration
-	var measuring sync.WaitGroup
-	measuring.Go(func() {
-		const every = 2 * time.Millisecond
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for last := time.Now(); ; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				now := time.Now()
-				worst = max(worst, now.Sub(last)-every)
-				last = now
-			}
-		}
-	})
-	return sync.OnceValue(func() time.Duration {
-		cancel()
-		measuring.Wait()
-		return worst
-	})
 }
 
 // folder makes a folder in memory that other users may pass through.
