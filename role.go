@@ -48,6 +48,7 @@ const (
 	RunnerWrite     Action = "runner.write" // retire a runner
 	RunnerLease     Action = "runner.lease" // the runner protocol
 	ModelCall       Action = "model.call"
+	ServerRead      Action = "server.read" // the servers of the installation
 )
 
 // least is the one table of roles: the lowest role on the ladder that may.
@@ -67,7 +68,7 @@ var least = map[Action]Role{
 var special = map[Role][]Action{
 	RoleRunner:   {RunnerLease},
 	RoleRun:      {ModelCall},
-	RoleOperator: {WorkspaceManage},
+	RoleOperator: {WorkspaceManage, ServerRead},
 }
 
 var ladder = map[Role]int{RoleViewer: 1, RoleMember: 2, RoleAdmin: 3, RoleOwner: 4}

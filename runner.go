@@ -44,6 +44,7 @@ type Registered struct {
 	RunnerID    RunnerID `json:"runner_id"`
 	Protocol    int      `json:"protocol"`
 	GatewayURL  string   `json:"gateway_url"`
+	GatewayURLs []string `json:"gateway_urls,omitempty"` // the same and those of the other servers, for when it cannot be reached
 	PollWaitMS  int64    `json:"poll_wait_ms"`
 	AckMS       int64    `json:"ack_ms"` // an offer not acknowledged within this returns to the queue
 	HeartbeatMS int64    `json:"heartbeat_ms"`

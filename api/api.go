@@ -33,6 +33,7 @@ import (
 // Gatherer, BeforeFinish and OnFinish.
 type Config struct {
 	DB         *postgres.DB
+	Server     corp.ServerID // of this process, for the others' logs
 	Hub        *feed.Hub
 	Dispatcher *dispatch.Dispatcher
 	Blobs      *blob.Store
@@ -57,6 +58,9 @@ type API struct {
 	auth     *authenticator
 	touches  *touches
 	runners  *runnerBook
+	leaders  *leaderBook
+	peers    http.RoundTripper // to the other servers
+	leaving  leaving
 	streams  *streamCount
 	metrics  *metrics
 	ready    *readiness
@@ -78,6 +82,8 @@ func New(c Config) (*API, error) {
 		return nil, errors.New("build the api: a part is missing in its configuration")
 	}
 	a := &API{Config: c, touches: newTouches(), runners: newRunnerBook(), streams: newStreamCount(), ping: pingEvery, stall: frameStall}
+	a.leaving.done = make(chan struct{})
+	a.leaders, a.peers = &leaderBook{read: a.whoLeads}, newPeers(a.Times.PollWait)
 	a.auth = newAuthenticator(a.lookUpKey)
 	a.ready = newReadiness(a.checkParts)
 	var err error

@@ -23,8 +23,11 @@ type exchange struct {
 	hash    string           // of the credential
 	ws      corp.WorkspaceID // whose things were touched, when that is not the credential's own
 	run     corp.RunID
-	control *http.ResponseController
-	err     error // why the answer is no success
+	// As they came: for the leader, when it is another server that must answer.
+	authorization string
+	passedOn      bool // by another server, which takes this one for the leader
+	control       *http.ResponseController
+	err           error // why the answer is no success
 }
 
 type exchangeKey struct{}
@@ -43,7 +46,7 @@ func exchangeOf(ctx context.Context) *exchange {
 func (a *API) exchanges(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{id: requestID(r.Header.Get("X-Request-ID"))}
+		x := &exchange{id: requestID(r.Header.Get("X-Request-ID")), authorization: r.Header.Get("Authorization"), passedOn: r.Header.Get(passedOnHeader) != ""}
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		rec := &recorder{ResponseWriter: w}
 		x.control = http.NewResponseController(rec)

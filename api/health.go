@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ func (a *API) health(context.Context, corp.Identity, *nothing) (*body[healthBody
 // readyParts answers 200 when the server can do its work and 503 when it cannot.
 func (a *API) readyParts(ctx context.Context, _ corp.Identity, _ *nothing) (*readyOutput, error) {
 	out := &readyOutput{Status: http.StatusOK, Body: a.ready.now(ctx)}
+	if a.stopping() {
+		out.Body = readyBody{Parts: append(slices.Clone(out.Body.Parts), readyPart{Name: "server", Detail: "This server is stopping."})}
+	}
 	if !out.Body.Ready {
 		out.Status = http.StatusServiceUnavailable
 	}

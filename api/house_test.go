@@ -36,6 +36,7 @@ type house struct {
 	url    string
 	log    *journal
 	parts  sync.WaitGroup
+	closes func() // ends it before its test
 
 	operator, pool string // keys
 	finished       sync.Map
@@ -80,14 +81,21 @@ func testTimes() dispatch.Times {
 // ownHouse is a house on a database of its own, for what others would feel.
 func ownHouse(t *testing.T, adjust ...func(*API)) *house {
 	t.Helper()
+	return houseOn(t, pgtest.Database(t), t.TempDir(), adjust...)
+}
+
+// houseOn is a house beside others on one database, with the blobs in one folder.
+func houseOn(t *testing.T, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	h := build(ctx, t, pgtest.Database(t), t.TempDir(), adjust...)
-	t.Cleanup(func() {
+	h := build(ctx, t, env, dir, adjust...)
+	h.closes = sync.OnceFunc(func() {
 		h.server.CloseClientConnections()
 		h.server.Close()
 		cancel()
 		h.parts.Wait()
 	})
+	t.Cleanup(h.closes)
 	return h
 }
 
@@ -104,10 +112,13 @@ func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjus
 		t.Fatal(err)
 	}
 	registry, hub := prometheus.NewRegistry(), feed.New(h.env.DB, logger)
-	leader := dispatch.New(h.env.DB, h.ring, corp.NewID[corp.ServerID](), "127.0.0.1:1", testTimes(), logger)
+	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.api.Handler().ServeHTTP(w, r) }))
+	h.url = h.server.URL
+	server := corp.NewID[corp.ServerID]()
+	leader := dispatch.New(h.env.DB, h.ring, server, h.url, testTimes(), logger)
 	hub.OnQueue(leader.Wake)
 	h.api, err = New(Config{
-		DB: h.env.DB, Hub: hub, Dispatcher: leader, Blobs: blobs, Ring: h.ring, GatewayURL: func() string { return "http://gateway.invalid" },
+		DB: h.env.DB, Server: server, Hub: hub, Dispatcher: leader, Blobs: blobs, Ring: h.ring, GatewayURL: func() string { return "http://gateway.invalid" },
 		Times: testTimes(), Version: "test", Logger: logger, Registerer: registry, Gatherer: registry,
 		OnFinish: func(_ corp.WorkspaceID, run corp.RunID) { h.finished.Store(run, true) },
 	})
@@ -119,11 +130,12 @@ func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjus
 	}
 	h.parts.Go(func() { _ = hub.Run(ctx) })
 	h.parts.Go(func() { _ = leader.Run(ctx) })
-	h.server = httptest.NewServer(h.api.Handler())
-	h.url = h.server.URL
 	h.operator = h.installationKey(t, corp.RoleOperator, corp.KeyPrefixOp)
 	h.pool = h.installationKey(t, corp.RoleRunner, corp.KeyPrefixRunner)
-	pgtest.Eventually(t, 20*time.Second, "a leader", func(context.Context) bool { return leader.Leading() })
+	pgtest.Eventually(t, 20*time.Second, "a leader", func(ctx context.Context) bool {
+		address, _, err := h.env.DB.System("test").Leader(ctx)
+		return err == nil && address != "" && (address != h.url || leader.Leading())
+	})
 	return h
 }
 

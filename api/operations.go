@@ -57,6 +57,8 @@ var operations = []operation{
 
 	{id: "listRunners", route: "GET /v1/runners", action: corp.RunnerRead, tag: "runners", summary: "The workspace's runners and the pool's", handle: with((*API).listRunners)},
 
+	{id: "listServers", route: "GET /v1/servers", action: corp.ServerRead, tag: "server", summary: "The servers of the installation", handle: with((*API).servers)},
+
 	{id: "listEvents", route: "GET /v1/events", action: corp.TaskRead, tag: "events", summary: "Events after a number, oldest first", handle: with((*API).events)},
 	{id: "stream", route: "GET /v1/stream", action: corp.TaskRead, tag: "events", summary: "Events and entries as they happen (server-sent events)", serves: []string{"text/event-stream"}, handle: with((*API).stream)},
 

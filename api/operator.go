@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,35 @@ func (a *API) enlist(ctx context.Context, who corp.Identity, r corp.Registration
 		return a.system("a pool runner registers").RegisterPoolRunner(ctx, who.Actor, r)
 	}
 	return a.DB.In(who.Workspace).RegisterRunner(ctx, who.Actor, r)
+}
+
+// ownPoolRunner returns what is written down of a pool runner, to its own key.
+func (a *API) ownPoolRunner(ctx context.Context, who corp.Identity, id corp.RunnerID) (postgres.KnownRunner, error) {
+	return a.system("a pool runner speaks").OwnPoolRunner(ctx, who.Actor, id)
+}
+
+// gateways returns where runners reach the gateways of all servers, this one's first.
+func (a *API) gateways(ctx context.Context) []string {
+	urls := []string{a.GatewayURL()}
+	all, err := a.system("a runner registers").Gateways(ctx)
+	if err != nil {
+		a.Logger.WarnContext(ctx, "the other servers' gateways not read", "error", err)
+	}
+	for _, url := range all {
+		if !slices.Contains(urls, url) {
+			urls = append(urls, url)
+		}
+	}
+	return urls
+}
+
+// whoLeads returns the leader's address and term.
+func (a *API) whoLeads(ctx context.Context) (string, int64, error) {
+	return a.system("pass on").Leader(ctx)
+}
+
+func (a *API) servers(ctx context.Context, _ corp.Identity, in *PageInput) (*body[corp.List[corp.Server]], error) {
+	return answerList(a.system("operator lists servers").Servers(ctx, in.page()))
 }
 
 // renew renews leases across workspaces: each is proved by its own secret.

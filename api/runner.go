@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -59,29 +60,69 @@ func (a *API) registerRunner(ctx context.Context, who corp.Identity, in *registe
 		owner:  who.Actor,
 		runner: dispatch.Runner{ID: runner.ID, Workspace: who.Workspace, Name: r.Name, Labels: r.Labels, Runtimes: r.Runtimes},
 	})
+	gateways := a.gateways(ctx)
 	return &body[corp.Registered]{corp.Registered{
-		RunnerID: runner.ID, Protocol: corp.ProtocolVersion, GatewayURL: a.GatewayURL(),
+		RunnerID: runner.ID, Protocol: corp.ProtocolVersion, GatewayURL: gateways[0], GatewayURLs: gateways,
 		PollWaitMS: ms(a.Times.PollWait), AckMS: ms(a.Times.Ack), HeartbeatMS: ms(a.Times.Heartbeat), TTLMS: ms(a.Times.TTL), MarginMS: ms(a.Times.Margin),
 	}}, nil
 }
 
-func (a *API) poll(ctx context.Context, who corp.Identity, in *pollInput) (*body[corp.PollAnswer], error) {
-	runner, err := a.runners.get(in.Runner, who.Actor)
+func (a *API) poll(ctx context.Context, who corp.Identity, in *pollInput) (*body[led[corp.PollAnswer]], error) {
+	runner, err := a.ownRunner(ctx, who, in.Runner)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.seen(ctx, who, in.Runner, in.Body.Free, false); err != nil {
-		return nil, err
+	if a.stopping() && in.Body.Free > 0 { // with none free it only asks for what was leased to it
+		return nil, stopping()
 	}
-	got, err := a.Dispatcher.Poll(ctx, runner, in.Body)
-	if got.Offers == nil {
-		got.Offers = []corp.Offer{}
+	req := ledRequest{method: http.MethodPost, path: "/v1/runner/poll", runner: in.Runner, body: in.Body}
+	return lead(ctx, a, req, func(ctx context.Context) (corp.PollAnswer, error) {
+		if a.Dispatcher.Leading() {
+			if err := a.seen(ctx, who, in.Runner, in.Body.Free, false); err != nil {
+				return corp.PollAnswer{}, err
+			}
+		}
+		got, err := a.Dispatcher.Poll(ctx, runner, in.Body)
+		if got.Offers == nil {
+			got.Offers = []corp.Offer{}
+		}
+		return got, err
+	})
+}
+
+// ownRunner returns the runner that speaks, wherever it registered. Another
+// credential's is not found, like one that never was.
+func (a *API) ownRunner(ctx context.Context, who corp.Identity, id corp.RunnerID) (dispatch.Runner, error) {
+	if r, ok := a.runners.get(id); ok {
+		if r.owner != who.Actor || r.runner.Workspace != who.Workspace {
+			return dispatch.Runner{}, unknownRunner()
+		}
+		return r.runner, nil
 	}
-	return answer(got, err)
+	var known postgres.KnownRunner
+	var err error
+	if who.Workspace.IsZero() {
+		known, err = a.ownPoolRunner(ctx, who, id)
+	} else {
+		known, err = a.DB.In(who.Workspace).OwnRunner(ctx, who.Actor, id)
+	}
+	if corp.KindOf(err) == corp.KindNotFound {
+		err = unknownRunner()
+	}
+	if err != nil {
+		return dispatch.Runner{}, err
+	}
+	r := dispatch.Runner{ID: known.ID, Workspace: who.Workspace, Name: known.Name, Labels: known.Labels, Runtimes: known.Runtimes}
+	a.runners.put(id, booked{owner: who.Actor, runner: r})
+	return r, nil
+}
+
+func unknownRunner() error {
+	return &corp.Error{Kind: corp.KindNotFound, Code: "unknown_runner", Message: "There is no such runner of this key.", Hint: "Register again."}
 }
 
 func (a *API) beat(ctx context.Context, who corp.Identity, in *beatInput) (*body[corp.BeatAnswer], error) {
-	if _, err := a.runners.get(in.Runner, who.Actor); err != nil {
+	if _, err := a.ownRunner(ctx, who, in.Runner); err != nil {
 		return nil, err
 	}
 	if err := a.seen(ctx, who, in.Runner, in.Body.Free, in.Body.Draining); err != nil {
@@ -106,11 +147,11 @@ func (a *API) beat(ctx context.Context, who corp.Identity, in *beatInput) (*body
 	return &body[corp.BeatAnswer]{corp.BeatAnswer{Verdicts: verdicts}}, nil
 }
 
-// maxBooked bounds the memory that registrations can take.
+// maxBooked bounds the memory that runners can take.
 const maxBooked = 10_000
 
-// runnerBook knows the runners that registered with this server process. It is
-// memory only: a runner that it does not know registers again.
+// runnerBook remembers runners whose credential was looked up. What a
+// registration wrote down never changes, so what it remembers stays true.
 type runnerBook struct {
 	mu    sync.Mutex
 	known map[corp.RunnerID]booked
@@ -141,18 +182,15 @@ func (b *runnerBook) put(id corp.RunnerID, r booked) {
 	b.known[id] = r
 }
 
-// get returns a runner that registered with the same credential. Another's is
-// not found, like one that never was.
-func (b *runnerBook) get(id corp.RunnerID, owner corp.Actor) (dispatch.Runner, error) {
+func (b *runnerBook) get(id corp.RunnerID) (booked, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r, ok := b.known[id]
-	if !ok || r.owner != owner {
-		return dispatch.Runner{}, &corp.Error{Kind: corp.KindNotFound, Code: "unknown_runner", Message: "This server does not know that runner.", Hint: "Register again: the server may have been restarted."}
+	if ok {
+		r.used = time.Now()
+		b.known[id] = r
 	}
-	r.used = time.Now()
-	b.known[id] = r
-	return r.runner, nil
+	return r, ok
 }
 
 func ms(d time.Duration) int64 { return d.Milliseconds() }

@@ -142,6 +142,7 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 		return one(sample{path: map[string]string{"key": id.String()}})
 	},
 	"listRunners": plain,
+	"listServers": plain,
 	"listEvents":  func(*testing.T, *office, string) []sample { return one(sample{query: url.Values{"after": {"0"}}}) },
 
 	"registerRunner": func(*testing.T, *office, string) []sample { return one(sample{body: someRegistration()}) },

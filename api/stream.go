@@ -61,7 +61,9 @@ func (a *API) stream(ctx context.Context, who corp.Identity, in *streamInput) (*
 		r, w := humago.Unwrap(hctx)
 		f.out = newFrames(w, a.stall)
 		defer f.out.close()
-		f.run(r.Context(), exchangeOf(r.Context()))
+		ctx, done := a.whileServing(r.Context())
+		defer done()
+		f.run(ctx, exchangeOf(ctx))
 	}}, nil
 }
 
