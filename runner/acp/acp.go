@@ -67,6 +67,7 @@ type Implementation struct {
 type AgentCapabilities struct {
 	LoadSession     bool            `json:"loadSession"`
 	MCPCapabilities MCPCapabilities `json:"mcpCapabilities"`
+	Meta            json.RawMessage `json:"_meta,omitempty"` // what is beyond the protocol
 }
 
 // MCPCapabilities says which MCP transports an agent speaks besides stdio.
@@ -110,6 +111,7 @@ type SessionRequest struct {
 	ID         string            `json:"sessionId,omitempty"`
 	Cwd        string            `json:"cwd"` // an absolute path
 	MCPServers []json.RawMessage `json:"mcpServers"`
+	Meta       json.RawMessage   `json:"_meta,omitempty"` // what is beyond the protocol
 }
 
 // SessionResult is the answer to session/new. Raw is the whole answer.

@@ -14,6 +14,8 @@ import (
 // client cancels or leaves.
 type AgentHandlers struct {
 	Info Implementation
+	// Meta is told with the capabilities: what the agent does beyond the protocol.
+	Meta json.RawMessage
 	// NewSession begins a session and returns its id.
 	NewSession func(context.Context, SessionRequest) (string, error)
 	// LoadSession takes up an old session and tells its conversation as updates.
@@ -56,6 +58,13 @@ func (a *Agent) Update(ctx context.Context, sessionID string, update any) error 
 	return a.conn.Notify(ctx, methodUpdate, map[string]any{"sessionId": sessionID, "update": update})
 }
 
+// Ask makes a request of the client that is beyond the protocol; its method
+// begins with an underscore. It returns the raw answer, or an *RPCError. It must
+// not be called from a notification handler.
+func (a *Agent) Ask(ctx context.Context, method string, params any) (json.RawMessage, error) {
+	return a.conn.Call(ctx, method, params)
+}
+
 // RequestPermission asks the client and returns the kind of the option chosen,
 // or PermissionCancelled. It must not be called from a notification handler.
 func (a *Agent) RequestPermission(ctx context.Context, p PermissionRequest) (PermissionKind, error) {
@@ -87,7 +96,7 @@ func (a *Agent) greet(_ context.Context, params json.RawMessage) Work {
 		// a client that cannot ends the connection.
 		return InitializeResult{
 			ProtocolVersion:   Version,
-			AgentCapabilities: AgentCapabilities{LoadSession: a.do.LoadSession != nil},
+			AgentCapabilities: AgentCapabilities{LoadSession: a.do.LoadSession != nil, Meta: a.do.Meta},
 			AgentInfo:         &a.do.Info,
 			AuthMethods:       []AuthMethod{},
 		}, nil

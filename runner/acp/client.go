@@ -21,6 +21,9 @@ type ClientOptions struct {
 	// OnPermission decides a request for permission by kind. Its context ends
 	// when the turn is cancelled. Without it, every request is rejected.
 	OnPermission func(context.Context, PermissionRequest) PermissionKind
+	// Extensions take up the agent's requests that are beyond the protocol, by
+	// method; its name begins with an underscore.
+	Extensions map[string]RequestHandler
 	// MaxMessage is the longest message in bytes; 0 means DefaultMaxMessage.
 	MaxMessage int
 	// Logger gets what the agent prints that is no message.
@@ -51,6 +54,9 @@ func Start(ctx context.Context, stdout io.Reader, stdin io.Writer, options Clien
 	}
 	c.conn.HandleNotification(methodUpdate, c.update)
 	c.conn.Handle(methodPermission, c.permission)
+	for method, handler := range options.Extensions {
+		c.conn.Handle(method, handler)
+	}
 	go func() {
 		defer close(c.ended)
 		defer stop()
@@ -114,10 +120,17 @@ func (c *Client) Authenticate(ctx context.Context, methodID string) error {
 
 // NewSession begins a session in the folder cwd, an absolute path as the agent sees it.
 func (c *Client) NewSession(ctx context.Context, cwd string, servers []MCPServer) (*SessionResult, error) {
+	return c.NewSessionWith(ctx, cwd, servers, nil)
+}
+
+// NewSessionWith is NewSession with something that is beyond the protocol in the
+// request's _meta.
+func (c *Client) NewSessionWith(ctx context.Context, cwd string, servers []MCPServer, meta json.RawMessage) (*SessionResult, error) {
 	request, err := sessionRequest("", cwd, servers)
 	if err != nil {
 		return nil, err
 	}
+	request.Meta = meta
 	raw, err := c.conn.Call(ctx, methodNewSession, request)
 	if err != nil {
 		return nil, err

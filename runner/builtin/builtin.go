@@ -100,6 +100,8 @@ func (c Config) check() error {
 		return corp.Invalid("key", "The run key is missing.", "The runner passes it; to try the agent alone, make an API key.")
 	case c.Model == "":
 		return corp.Invalid("model", "The model is missing.", "Name a model that the gateway knows.")
+	case dialectOf(c.Dialect) == nil:
+		return corp.Invalid("dialect", fmt.Sprintf("The built-in agent does not speak the dialect %.50q.", c.Dialect), "Give the agent a model of a provider that speaks anthropic or openai.")
 	case !filepath.IsAbs(c.Home):
 		return corp.Invalid("home", "The home folder is not an absolute path.", "Give the folder in which sessions are kept.")
 	case c.MaxTokens < 0 || c.MaxTurns < 0 || c.ThinkingTokens < 0 || c.ContextWindow < 0 || c.CommandTimeout < 0:

@@ -28,10 +28,10 @@ type server struct {
 }
 
 func newServer(cfg Config, stdin io.Reader, stdout io.Writer, logger *slog.Logger) *server {
-	s := &server{cfg: cfg, vendor: newVendor(cfg), store: newSessions(cfg.Home), logger: logger, sessions: map[string]*session{}}
+	s := &server{cfg: cfg, vendor: newVendor(cfg, dialectOf(cfg.Dialect)), store: newSessions(cfg.Home), logger: logger, sessions: map[string]*session{}}
 	s.cfg.Env = commandEnv(cfg)
 	s.agent = acp.NewAgent(stdin, stdout, 0, logger, acp.AgentHandlers{
-		Info: cfg.info(), NewSession: s.newSession, LoadSession: s.loadSession, Prompt: s.prompt,
+		Info: cfg.info(), Meta: capabilities, NewSession: s.newSession, LoadSession: s.loadSession, Prompt: s.prompt,
 	})
 	return s
 }
@@ -64,6 +64,10 @@ func (s *server) close() {
 
 func (s *server) newSession(_ context.Context, r acp.SessionRequest) (string, error) {
 	opened := &session{ID: newID("session_"), Model: s.cfg.Model}
+	var err error
+	if opened.journal, err = newJournal(r.Meta, s.sendStep(opened.ID), s.logger); err != nil {
+		return "", err
+	}
 	if err := s.begin(opened, r); err != nil {
 		return "", err
 	}
@@ -120,7 +124,7 @@ func (s *server) teller(of *session) *teller {
 type outcome struct {
 	Reason corp.Reason `json:"reason"`
 	Detail string      `json:"detail"`
-	Calls  int         `json:"calls"` // of the model
+	Calls  int         `json:"calls"` // of the model, without those of an earlier attempt
 	Usage  corp.Usage  `json:"usage"`
 }
 
@@ -138,7 +142,7 @@ func (s *server) prompt(ctx context.Context, p acp.PromptRequest) (acp.PromptRes
 	of.say(asked...)
 	t := s.turn(ctx, of)
 	err = t.run(ctx)
-	out := outcome{Calls: t.calls, Usage: t.usage}
+	out := outcome{Calls: t.asked, Usage: t.usage}
 	result := acp.PromptResult{StopReason: acp.StopEndTurn}
 	switch {
 	case ctx.Err() != nil:
@@ -154,11 +158,20 @@ func (s *server) prompt(ctx context.Context, p acp.PromptRequest) (acp.PromptRes
 	return result, nil
 }
 
+// sendStep hands a step to the client and waits until it is kept.
+func (s *server) sendStep(session string) func(context.Context, int, corp.Step) error {
+	return func(ctx context.Context, number int, step corp.Step) error {
+		_, err := s.agent.Ask(ctx, methodStep, map[string]any{"sessionId": session, "journal": number, "key": step.Key, "output": step.Output})
+		return err
+	}
+}
+
 func (s *server) turn(ctx context.Context, of *session) *turn {
 	t := &turn{
 		cfg: s.cfg, session: of, store: s.store, vendor: s.vendor, tools: toolbox(),
-		teller: s.teller(of), repeats: newRepeats(), logger: s.logger,
+		teller: s.teller(of), repeats: newRepeats(), logger: s.logger, journal: of.journal,
 	}
+	of.journal = nil // it is of one turn: the first
 	t.bench = &workbench{checkout: of.checkout, cfg: s.cfg, plan: func(entries []planEntry) {
 		t.teller.tell(ctx, update{SessionUpdate: "plan", Entries: entries})
 	}}

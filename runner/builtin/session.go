@@ -29,7 +29,13 @@ type session struct {
 	Fresh    int       `json:"fresh_bytes"` // that it grew by since
 	Messages []message `json:"messages"`
 
+	Summary   int `json:"summary_at,omitempty"` // the block of the first message that sums up what is gone; 0 means none
+	Shortened int `json:"shortened,omitempty"`  // how often
+	Window    int `json:"window,omitempty"`     // tokens that the model turned out to hold; 0 means as many as was said
+	Density   int `json:"density,omitempty"`    // tokens in 1,000 bytes, when the conversation was last shortened
+
 	checkout *checkout
+	journal  *journal
 }
 
 func newID(prefix string) string {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/genericcorp/corp"
 )
 
 const (
@@ -22,8 +24,8 @@ var errCut = errors.New("the stream ended in the middle of the answer")
 // answer is one whole answer of the model.
 type answer struct {
 	Blocks     []block
-	StopReason string
-	Usage      wireUsage
+	StopReason string // in the words of the Messages dialect
+	Usage      corp.Usage
 }
 
 // hearing is told of an answer while it arrives.
@@ -111,6 +113,7 @@ type part struct {
 type collector struct {
 	hear   hearing
 	answer answer
+	usage  wireUsage
 	parts  []*part
 	size   int
 }
@@ -125,6 +128,7 @@ func readAnswer(r io.Reader, hear hearing) (answer, error) {
 	for _, p := range c.parts {
 		c.answer.Blocks = append(c.answer.Blocks, p.block())
 	}
+	c.answer.Usage = c.usage.usage()
 	return c.answer, nil
 }
 
@@ -155,7 +159,7 @@ func (c *collector) take(data []byte) (bool, error) {
 	}
 	switch e.Type {
 	case "message_start":
-		return false, c.usage(e.Message.Usage)
+		return false, c.count(e.Message.Usage)
 	case "content_block_start":
 		return false, c.begin(e)
 	case "content_block_delta":
@@ -164,7 +168,7 @@ func (c *collector) take(data []byte) (bool, error) {
 		if e.Delta.StopReason != "" {
 			c.answer.StopReason = e.Delta.StopReason
 		}
-		return false, c.usage(e.Usage)
+		return false, c.count(e.Usage)
 	case "message_stop":
 		return true, nil
 	case "error":
@@ -174,11 +178,11 @@ func (c *collector) take(data []byte) (bool, error) {
 	}
 }
 
-func (c *collector) usage(raw json.RawMessage) error {
+func (c *collector) count(raw json.RawMessage) error {
 	if len(raw) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(raw, &c.answer.Usage); err != nil {
+	if err := json.Unmarshal(raw, &c.usage); err != nil {
 		return fmt.Errorf("the usage is malformed: %w", errCut)
 	}
 	return nil

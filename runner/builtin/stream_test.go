@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/genericcorp/corp"
 )
 
 func deaf() hearing { return hearing{text: func(string) {}, thought: func(string) {}} }
@@ -63,7 +65,7 @@ func TestUnknownEventsAndFieldsAreNoTrouble(t *testing.T) {
 	if err != nil || len(a.Blocks) != 2 || a.Blocks[1].Text != "still here" || a.StopReason != stoppedEnd {
 		t.Errorf("answer = %+v, %v", a, err)
 	}
-	if want := (wireUsage{Input: 100, CacheRead: 30, CacheCreation: 20, Output: 9}); a.Usage != want {
+	if want := (corp.Usage{FreshInput: 100, CacheRead: 30, CacheWriteShort: 20, Output: 9}); a.Usage != want {
 		t.Errorf("usage = %+v, want %+v", a.Usage, want)
 	}
 	if _, blocks := sift(a); len(blocks) != 1 {

@@ -107,6 +107,14 @@ func (t *teller) note(ctx context.Context, text string) {
 	})
 }
 
+// replayed tells that the work goes on after what an earlier attempt did.
+func (t *teller) replayed(ctx context.Context, text string, answers, results int) {
+	t.tell(ctx, update{
+		SessionUpdate: "agent_thought_chunk", Content: acp.TextBlock(text), MessageID: newID("message_"),
+		Meta: map[string]any{"corp": map[string]any{"note": true, "replayed": map[string]int{"answers": answers, "results": results}}},
+	})
+}
+
 func (t *teller) started(ctx context.Context, id string, c call) {
 	u := update{SessionUpdate: "tool_call", ToolCallID: id, Title: c.title, Kind: c.kind, Status: "in_progress", Locations: c.locations}
 	if c.title == "" {

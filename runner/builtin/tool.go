@@ -46,8 +46,9 @@ type result struct {
 	text    string // for the model, and for people
 	failed  bool
 	diff    *diff
-	changed bool  // a file of the checkout is not as it was
-	stop    *stop // the turn cannot go on
+	changed bool   // a file of the checkout is not as it was
+	digest  string // of the file that was written; a repeat must come to the same
+	stop    *stop  // the turn cannot go on
 }
 
 // call is one prepared tool call.

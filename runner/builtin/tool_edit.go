@@ -77,7 +77,7 @@ func edit(ctx context.Context, w *workbench, in editInput) result {
 		text = fmt.Sprintf("Edited %s in %d places.", rel, count)
 	}
 	d := passage(w.checkout.abs(rel), before, after)
-	return result{text: text + "\n" + changedLines(before, after), diff: d, changed: true}
+	return result{text: text + "\n" + changedLines(before, after), diff: d, changed: true, digest: digestOf([]byte(after))}
 }
 
 // checkEdit says why an edit cannot be made, so that the next try can.
@@ -254,11 +254,11 @@ func write(ctx context.Context, w *workbench, in writeInput) result {
 	abs := w.checkout.abs(rel)
 	if !existed {
 		return result{
-			text: fmt.Sprintf("Created %s, %d bytes.", rel, len(*in.Content)), changed: true,
+			text: fmt.Sprintf("Created %s, %d bytes.", rel, len(*in.Content)), changed: true, digest: digestOf([]byte(*in.Content)),
 			diff: &diff{Type: "diff", Path: abs, New: clip(*in.Content, maxDiffText)},
 		}
 	}
-	return result{text: fmt.Sprintf("Overwrote %s, %d bytes.", rel, len(*in.Content)), changed: before != *in.Content, diff: passage(abs, before, *in.Content)}
+	return result{text: fmt.Sprintf("Overwrote %s, %d bytes.", rel, len(*in.Content)), changed: before != *in.Content, diff: passage(abs, before, *in.Content), digest: digestOf([]byte(*in.Content))}
 }
 
 // previous returns what a file holds that is about to be overwritten, as far as

@@ -32,23 +32,34 @@ type turn struct {
 	repeats *repeats
 	logger  *slog.Logger
 
-	calls int // of the model
-	usage corp.Usage
+	calls int        // of the model, those that were paid for before included
+	asked int        // of the model, now
+	usage corp.Usage // of those
+
+	journal  *journal
+	goesLive sync.Once
+	mu       sync.Mutex
+	replan   func(context.Context) result // shows the last plan of the replay
+	diverged []string                     // what came to something else when it was repeated
 }
 
 // run asks the model and carries out what it calls for, until it believes it is
-// done (nil), something stops it (*stop) or the context ends.
+// done (nil), something stops it (*stop) or the context ends. What is in the
+// journal is not asked again.
 func (t *turn) run(ctx context.Context) error {
+	if unfit := t.journal.open(ctx); unfit != nil {
+		t.teller.note(ctx, fmt.Sprintf("The saved steps of an earlier attempt are of no use, so the work starts anew: %v.\n", unfit))
+	}
+	defer t.journal.close()
 	nudges := 0
 	for t.calls < t.cfg.MaxTurns {
-		a, err := t.ask(ctx)
+		a, err := t.next(ctx)
 		if err != nil {
 			return err
 		}
 		uses, blocks := sift(a)
 		if len(uses) == 0 {
-			t.session.answered(blocks)
-			done, err := t.ended(a, &nudges)
+			done, err := t.ended(ctx, a, blocks, &nudges)
 			t.save()
 			if done || err != nil {
 				return err
@@ -56,7 +67,7 @@ func (t *turn) run(ctx context.Context) error {
 			continue
 		}
 		nudges = 0
-		results, end := t.carryOut(ctx, uses, a.StopReason == stoppedTokens)
+		results, end := t.carryOut(ctx, uses, a.StopReason == stoppedTokens || a.StopReason == stoppedWindow)
 		t.session.answered(blocks)
 		t.session.say(results...)
 		t.save()
@@ -70,13 +81,52 @@ func (t *turn) run(ctx context.Context) error {
 	return stopped(corp.ReasonStepLimit, "The agent made %d model calls, which is its limit for one task. Raise the limit or give a smaller task.", t.calls)
 }
 
-// ask makes one model call.
-func (t *turn) ask(ctx context.Context) (answer, error) {
-	room := t.cfg.ContextWindow - t.estimate()
-	if room < minAnswer {
-		return answer{}, windowFull(t.estimate(), t.cfg.ContextWindow)
+// next returns the model's next answer: one that is saved, or a new one.
+func (t *turn) next(ctx context.Context) (answer, error) {
+	for {
+		s, ok := t.journal.next()
+		switch {
+		case !ok:
+			t.goLive(ctx)
+			t.warn()
+			return t.ask(ctx)
+		case s.Shortening != nil:
+			t.calls += s.Shortening.Calls
+			if err := t.apply(*s.Shortening); err != nil {
+				return answer{}, err
+			}
+		default:
+			a := s.Answer.answer()
+			t.calls++
+			t.session.Used, t.session.Fresh = int(a.Usage.Total()), 0
+			return a, nil
+		}
 	}
-	request := modelRequest{Model: t.cfg.Model, MaxTokens: min(t.cfg.MaxTokens, room), Stream: true}
+}
+
+// ask makes one model call, with a shorter conversation if it has to.
+func (t *turn) ask(ctx context.Context) (answer, error) {
+	for tight := 0; ; tight++ {
+		if err := t.fit(ctx); err != nil {
+			return answer{}, err
+		}
+		a, err := t.askOnce(ctx)
+		s, ok := errors.AsType[*stop](err)
+		if !ok || !s.tooLong || tight == maxTight {
+			return a, err
+		}
+		again, shortErr := t.refused(ctx, s)
+		if shortErr != nil {
+			return answer{}, shortErr
+		}
+		if !again {
+			return answer{}, err
+		}
+	}
+}
+
+func (t *turn) askOnce(ctx context.Context) (answer, error) {
+	request := modelRequest{Model: t.cfg.Model, MaxTokens: min(t.cfg.MaxTokens, t.window()-t.estimate()), Stream: true}
 	if t.cfg.ThinkingTokens > 0 && t.cfg.ThinkingTokens < request.MaxTokens {
 		request.Thinking = &thinkingSpec{Type: "enabled", Budget: t.cfg.ThinkingTokens}
 	}
@@ -84,6 +134,7 @@ func (t *turn) ask(ctx context.Context) (answer, error) {
 		request.Tools = append(request.Tools, tool.spec)
 	}
 	request.System, request.Messages = withBreakpoints(system(t.cfg, t.session.checkout.dir), t.session.Messages)
+	t.journal.settle(ctx)
 	t.teller.begin()
 	a, err := t.vendor.ask(ctx, request, t.teller.hearing(ctx), func(why string) {
 		t.teller.flush(ctx)
@@ -94,30 +145,29 @@ func (t *turn) ask(ctx context.Context) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	t.calls++
-	u := a.Usage.usage()
-	t.usage = t.usage.Add(u)
-	t.session.Used, t.session.Fresh = int(u.Total()), 0
-	t.teller.used(ctx, t.session.Used, t.cfg.ContextWindow, u, t.cfg.Model)
+	t.journal.made(ctx, savedStep{Answer: saveAnswer(a)})
+	t.spent(a.Usage)
+	t.session.Used, t.session.Fresh = int(a.Usage.Total()), 0
+	t.teller.used(ctx, t.estimate(), t.window(), a.Usage, t.cfg.Model)
 	return a, nil
 }
 
+// spent counts a model call.
+func (t *turn) spent(u corp.Usage) {
+	t.calls++
+	t.asked++
+	t.usage = t.usage.Add(u)
+}
+
 // estimate is about how many tokens the next call's input has: what the vendor
-// counted last, and a high guess at what came after.
+// counted last, and a high guess at what came after; or a guess at all of it,
+// when the vendor does not count.
 func (t *turn) estimate() int {
+	density := max(t.session.Density, defaultDensity)
 	if t.session.Used > 0 {
-		return t.session.Used + t.session.Fresh/bytesPerToken
+		return t.session.Used + t.session.Fresh*density/1000
 	}
-	size := len(rules) + len(t.cfg.Instructions)
-	for _, tool := range t.tools {
-		size += len(tool.spec.Description) + len(tool.spec.InputSchema)
-	}
-	for _, m := range t.session.Messages {
-		for _, b := range m.Content {
-			size += len(b.Text) + len(b.Content) + len(b.Input)
-		}
-	}
-	return size / bytesPerToken
+	return (t.fixed() + bytesOf(t.session.Messages)) * density / 1000
 }
 
 // sift takes the tool calls out of an answer, and leaves out what may not go
@@ -130,8 +180,11 @@ func sift(a answer) (uses, blocks []block) {
 				continue
 			}
 		case blockToolUse:
-			uses = append(uses, b)
-			if !isObject(b.Input) {
+			if isObject(b.Input) {
+				b.Input = oneForm(b.Input)
+				uses = append(uses, b)
+			} else {
+				uses = append(uses, b)
 				b.Input = json.RawMessage("{}") // the vendor takes no other; the call itself fails
 			}
 		case blockThinking, blockRedacted:
@@ -143,18 +196,30 @@ func sift(a answer) (uses, blocks []block) {
 	return uses, blocks
 }
 
+// oneForm writes JSON as every encoder here does, so that a call that went through
+// a journal is still the same call.
+func oneForm(raw json.RawMessage) json.RawMessage {
+	again, err := json.Marshal(raw)
+	if err != nil {
+		return raw
+	}
+	return again
+}
+
 func isObject(raw json.RawMessage) bool {
 	var o map[string]json.RawMessage
 	return json.Unmarshal(raw, &o) == nil && o != nil
 }
 
 // ended says whether an answer without tool calls ends the turn.
-func (t *turn) ended(a answer, nudges *int) (bool, error) {
+func (t *turn) ended(ctx context.Context, a answer, blocks []block, nudges *int) (bool, error) {
+	if a.StopReason == stoppedWindow {
+		return false, t.overflowed(ctx)
+	}
+	t.session.answered(blocks)
 	switch a.StopReason {
 	case stoppedRefusal:
 		return true, stopped(corp.ReasonRefused, "The model declined to go on with this task.")
-	case stoppedWindow:
-		return true, windowFull(t.session.Used, t.cfg.ContextWindow)
 	case stoppedPause:
 		return false, nil // the vendor wants to be asked again with what there is
 	case stoppedTokens:
@@ -167,7 +232,7 @@ func (t *turn) ended(a answer, nudges *int) (bool, error) {
 		t.session.say(block{Type: blockText, Text: "Your answer was cut off at the output limit. Go on from there, in smaller pieces."})
 		return false, nil
 	default:
-		return true, nil
+		return t.stands(), nil
 	}
 }
 
@@ -192,28 +257,35 @@ func (t *turn) carryOut(ctx context.Context, uses []block, cut bool) ([]block, e
 		c.input = use.Input
 		if !c.reads {
 			wait.Wait()
-			results[i] = t.carryOutOne(ctx, use, c)
+			results[i] = t.carryOutOne(ctx, i, use, c)
 			continue
 		}
 		slots <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-slots }()
-			results[i] = t.carryOutOne(ctx, use, c)
+			results[i] = t.carryOutOne(ctx, i, use, c)
 		})
 	}
 	wait.Wait()
 	return t.gather(uses, results)
 }
 
-func (t *turn) carryOutOne(ctx context.Context, use block, c call) result {
+func (t *turn) carryOutOne(ctx context.Context, i int, use block, c call) result {
 	if ctx.Err() != nil {
 		return failure(context.Canceled)
 	}
+	if saved, ok := t.journal.result(i, use.ID); ok {
+		return t.repeat(ctx, c, saved)
+	}
+	t.goLive(ctx)
 	t.teller.started(ctx, use.ID, c)
 	r := c.do(ctx)
 	// The outcome is told even when the turn was cancelled meanwhile, so that no
 	// call stays "in progress" for ever.
 	t.teller.finished(context.WithoutCancel(ctx), use.ID, r)
+	if r.stop == nil && ctx.Err() == nil { // else it is to be done again
+		t.journal.came(ctx, i, use.ID, r)
+	}
 	return r
 }
 

@@ -3,7 +3,6 @@ package builtin
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,14 +38,15 @@ func (p Patience) withDefaults() Patience {
 
 // vendor asks the model, through the gateway.
 type vendor struct {
+	dialect         dialect
 	url, key, agent string
 	patience        Patience
 	client          *http.Client
 }
 
-func newVendor(cfg Config) *vendor {
+func newVendor(cfg Config, speaks dialect) *vendor {
 	return &vendor{
-		url: strings.TrimRight(cfg.BaseURL, "/") + "/v1/messages", key: cfg.Key,
+		dialect: speaks, url: strings.TrimRight(cfg.BaseURL, "/") + speaks.path(), key: cfg.Key,
 		agent: "corp-builtin/" + cfg.Version, patience: cfg.Patience,
 		client: &http.Client{
 			// No proxy: the gateway is the one address, and the environment is
@@ -62,18 +62,21 @@ func newVendor(cfg Config) *vendor {
 // because what was heard until then is void. It returns a *stop, or the
 // context's error.
 func (v *vendor) ask(ctx context.Context, request modelRequest, hear hearing, again func(why string)) (answer, error) {
-	body, err := json.Marshal(request)
-	if err != nil {
-		return answer{}, fmt.Errorf("encode model request: %w", err)
-	}
 	start := time.Now()
 	for try := 1; ; try++ {
+		body, err := v.dialect.encode(request)
+		if err != nil {
+			return answer{}, fmt.Errorf("encode model request: %w", err)
+		}
 		a, err := v.once(ctx, body, hear)
 		if err == nil {
 			return a, nil
 		}
 		if ctx.Err() != nil {
 			return answer{}, context.Cause(ctx)
+		}
+		if e, ok := errors.AsType[*vendorError](err); ok && v.dialect.adapt(e) {
+			continue
 		}
 		if !passing(err) {
 			return answer{}, stopFor(err, request.Model)
@@ -139,8 +142,7 @@ func (v *vendor) once(ctx context.Context, body []byte, hear hearing) (answer, e
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "text/event-stream")
-	request.Header.Set("Anthropic-Version", dialectVersion)
-	request.Header.Set("X-Api-Key", v.key)
+	v.dialect.authorize(request.Header, v.key)
 	request.Header.Set("User-Agent", v.agent)
 	response, err := v.client.Do(request)
 	if err != nil {
@@ -155,7 +157,7 @@ func (v *vendor) once(ctx context.Context, body []byte, hear hearing) (answer, e
 		}
 		return answer{}, &vendorError{status: response.StatusCode, fault: readFault(text), header: response.Header}
 	}
-	a, err := readAnswer(in, hear)
+	a, err := v.dialect.read(in, hear)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errIdle) {
 		err = cause
 	}

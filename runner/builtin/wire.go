@@ -2,6 +2,7 @@ package builtin
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/genericcorp/corp"
 )
@@ -74,7 +75,7 @@ type modelRequest struct {
 	Stream    bool          `json:"stream"`
 	Thinking  *thinkingSpec `json:"thinking,omitempty"`
 	System    []block       `json:"system"`
-	Tools     []toolSpec    `json:"tools"`
+	Tools     []toolSpec    `json:"tools,omitempty"`
 	Messages  []message     `json:"messages"`
 }
 
@@ -95,6 +96,16 @@ func (u wireUsage) usage() corp.Usage {
 type vendorFault struct {
 	Type    string `json:"type"`
 	Message string `json:"message"`
+	Code    code   `json:"code"`
+}
+
+// code is a text in most vendors' errors, and a number in some.
+type code string
+
+// UnmarshalJSON takes either.
+func (c *code) UnmarshalJSON(raw []byte) error {
+	*c = code(strings.Trim(string(raw), `"`))
+	return nil
 }
 
 // withBreakpoints returns the conversation with cache breakpoints: after the
