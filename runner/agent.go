@@ -36,13 +36,13 @@ type agent struct {
 
 // work has the agent do the task. It returns success when the agent says that
 // it is done, which proves nothing yet.
-func (run *run) work() corp.Outcome {
+func (run *run) work(base string) corp.Outcome {
 	profile, closeGateway, err := run.profile()
 	if err != nil {
 		return run.failure(err, sandboxOr(err, corp.ReasonInternal))
 	}
 	defer closeGateway()
-	a, err := run.startAgent(profile)
+	a, err := run.startAgent(profile, run.fetchSteps(run.active, base))
 	if err != nil {
 		return run.failure(err, sandboxOr(err, corp.ReasonAgentFailed))
 	}
@@ -131,7 +131,7 @@ func (run *run) bareProfile() sandbox.Profile {
 }
 
 // startAgent starts the process and opens a session with it.
-func (run *run) startAgent(profile sandbox.Profile) (_ *agent, err error) {
+func (run *run) startAgent(profile sandbox.Profile, saved *steps) (_ *agent, err error) {
 	program := run.Executable
 	if profile.Level != sandbox.None {
 		program = sandbox.BinaryPath
@@ -157,8 +157,9 @@ func (run *run) startAgent(profile sandbox.Profile) (_ *agent, err error) {
 	a.client = acp.Start(run.held, stdout, stdin, acp.ClientOptions{
 		Info:     acp.Implementation{Name: "corp-runner", Version: firstOf(run.Version, "dev")},
 		OnUpdate: a.hear, OnPermission: allow, Logger: run.logger,
+		Extensions: map[string]acp.RequestHandler{methodStep: saved.take},
 	})
-	if err := a.open(profile); err != nil {
+	if err := a.open(profile, saved); err != nil {
 		exit := a.end()
 		run.logger.WarnContext(run.held, "the agent did not start", slog.String("exit", exit), slog.String("stderr", a.stderr.String()))
 		return nil, &corp.Error{Kind: corp.KindUnavailable, Message: fmt.Sprintf("The agent did not start (%s).", exit), Hint: "The runner's log has what it printed.", Err: err}
@@ -166,13 +167,18 @@ func (run *run) startAgent(profile sandbox.Profile) (_ *agent, err error) {
 	return a, nil
 }
 
-func (a *agent) open(profile sandbox.Profile) error {
+func (a *agent) open(profile sandbox.Profile, saved *steps) error {
 	ctx, cancel := context.WithTimeout(a.run.active, agentStart)
 	defer cancel()
-	if _, err := a.client.Initialize(ctx); err != nil { //nolint:misspell // the protocol's own word
+	said, err := a.client.Initialize(ctx) //nolint:misspell // the protocol's own word
+	if err != nil {
 		return err
 	}
-	session, err := a.client.NewSession(ctx, profile.Inside(profile.Checkout), nil)
+	journal, err := saved.handover(said.AgentCapabilities.Meta)
+	if err != nil {
+		return err
+	}
+	session, err := a.client.NewSessionWith(ctx, profile.Inside(profile.Checkout), nil, journal)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (run *run) carryOut() corp.Outcome {
 	if err != nil {
 		return run.failure(err, reasonOf(err))
 	}
-	outcome := run.work()
+	outcome := run.work(checkout.Base())
 	ctx := run.held
 	if s := run.halted(); s != nil {
 		if s.reason == corp.ReasonReleased || s.reason == corp.ReasonCancelled {
