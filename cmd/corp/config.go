@@ -46,6 +46,7 @@ type config struct {
 	AckWithin     time.Duration
 	LeaseMargin   time.Duration
 	PollWait      time.Duration
+	LeaderTTL     time.Duration
 	AnthropicURL  string
 	Check         bool
 }
@@ -78,6 +79,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.Heartbeat, "heartbeat", 10*time.Second, "how often runners renew their leases")
 	f.DurationVar(&c.AckWithin, "ack-within", 10*time.Second, "how long an offered run waits for its runner")
 	f.DurationVar(&c.LeaseMargin, "lease-margin", 5*time.Second, "runners stop this much before the lease ends, the server waits this much longer")
+	f.DurationVar(&c.LeaderTTL, "leader-ttl", 10*time.Second, "how long the server that hands out work may be silent before another takes over")
 	f.DurationVar(&c.PollWait, "poll-wait", 30*time.Second, "how long a runner's poll waits for work")
 	f.StringVar(&c.AnthropicURL, "anthropic-url", "https://api.anthropic.com", "where ANTHROPIC_API_KEY is used, when it is set")
 	f.BoolVar(&c.Check, "check", false, "check the configuration, print it without secrets, and end")
@@ -188,6 +190,8 @@ func (c *config) validate() error {
 		return wrong("sandbox", fmt.Sprintf("%q is not a sandbox.", c.Sandbox), "Use bubblewrap, or none.")
 	case c.LogFormat != "json" && c.LogFormat != "text":
 		return wrong("log-format", fmt.Sprintf("%q is not a log format.", c.LogFormat), "Use json or text.")
+	case c.LeaderTTL < time.Second || c.LeaderTTL > 10*time.Minute:
+		return wrong("leader-ttl", "The lead lasts between a second and ten minutes.", "Leave it out for 10s.")
 	case c.LeaseMargin <= 0 || c.Heartbeat <= 0 || c.LeaseTTL <= c.Heartbeat+c.LeaseMargin:
 		return wrong("lease-ttl", "A lease must outlast a heartbeat and the margin.", "Set lease-ttl above heartbeat + lease-margin; 30s, 10s and 5s are the defaults.")
 	}

@@ -126,7 +126,7 @@ func (s *server) settleRun(ctx context.Context, run corp.RunID) {
 
 func (c *config) times() dispatch.Times {
 	t := dispatch.DefaultTimes()
-	t.PollWait, t.Ack, t.Heartbeat, t.TTL, t.Margin = c.PollWait, c.AckWithin, c.Heartbeat, c.LeaseTTL, c.LeaseMargin
+	t.PollWait, t.Ack, t.Heartbeat, t.TTL, t.Margin, t.LeaderTTL = c.PollWait, c.AckWithin, c.Heartbeat, c.LeaseTTL, c.LeaseMargin, c.LeaderTTL
 	return t
 }
 

@@ -25,8 +25,7 @@ const (
 	ackWithin = 2 * time.Second
 	margin    = time.Second
 	pollWait  = 2 * time.Second
-	// leaderTTL is not scaled: nothing sets it.
-	leaderTTL = 10 * time.Second
+	leaderTTL = 2 * time.Second
 	// sweep is how often the product looks by itself.
 	sweep = time.Second
 )
@@ -34,7 +33,7 @@ const (
 func timeFlags() []string {
 	return []string{
 		"--lease-ttl", ttl.String(), "--heartbeat", heartbeat.String(), "--ack-within", ackWithin.String(),
-		"--lease-margin", margin.String(), "--poll-wait", pollWait.String(),
+		"--lease-margin", margin.String(), "--poll-wait", pollWait.String(), "--leader-ttl", leaderTTL.String(),
 	}
 }
 
