@@ -89,7 +89,7 @@ func (s *Scheduler) enter(ws *workspace, name string, weight float64) {
 	ws.class = s.classes[i]
 	ws.class.weight = weight
 	ws.class.members++
-	ws.account = account{due: ws.class.clock}
+	ws.account = account{} // whose first turn starts at the clock
 }
 
 func (s *Scheduler) leave(ws *workspace) {
