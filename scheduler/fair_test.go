@@ -245,8 +245,9 @@ func TestARunThatOutlastsWhatWasPaidPaysOn(t *testing.T) {
 	t.Parallel()
 	p := newPlant(tenant{"pro", 1, 1, 0, takes(36_000)}, tenant{"pro", 1, 1, 0, takes(25)})
 	p.dispatch(1000, 20)
-	// Half of the slots are its own; the guess of half a minute would give it all of them.
-	if p.runs[0] > 12 {
+	// It gets some more than its half before its runs turn out to be long; without
+	// paying on it would get all.
+	if p.runs[0] > 15 {
 		t.Errorf("%d runs of ten hours were started while half of 20 slots are ten", p.runs[0])
 	}
 }
