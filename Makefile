@@ -6,9 +6,10 @@ AIR := github.com/air-verse/air@v1.67.4
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 TESTFLAGS ?=
+DURATION ?= 15m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run dev test test-all race lint fmt check generate verify clean
+.PHONY: help setup build run dev test test-all test-engine test-pg16 soak bench race lint fmt check generate verify clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -33,6 +34,18 @@ test: setup ## the whole suite (under five minutes)
 test-all: setup ## the suite under the race detector, concurrent packages repeated
 	@go test -race $(TESTFLAGS) ./...
 	@go test -race -count=5 ./scheduler ./dispatch ./feed ./gateway/... ./runner/acp ./vendorsim
+
+test-engine: build ## the conformance and fault suite: real processes, real kills (about 15 minutes)
+	@go test -tags engine -count=1 -timeout 40m -v $(TESTFLAGS) ./scheduler ./test/engine/...
+
+test-pg16: setup ## the database suites on PostgreSQL 16
+	@CORP_TEST_POSTGRES=16 go test -count=1 $(TESTFLAGS) ./postgres ./dispatch ./reconcile ./feed ./api
+
+soak: build ## two servers, three runners, random load and kills; DURATION=15m
+	@DURATION=$(DURATION) go test -tags soak -count=1 -timeout 0 -v ./test/engine/...
+
+bench: build ## the benchmarks beside their peers; prints ratios
+	@bench/run
 
 race: setup ## the suite under the race detector
 	@go test -race $(TESTFLAGS) ./...
