@@ -83,6 +83,7 @@ func newVictim(t *testing.T, h *house) *victim {
 	must[int64](t)(o.runner().ReportEntries(t.Context(), corp.EntryBatch{Lease: offer.Lease, Entries: []corp.Entry{{Kind: corp.EntryMessage, Text: canary}}}))
 	add(agent.ID.String())
 	add(o.repository(t).String())
+	add(o.schedule(t).String())
 	add(o.provider(t).String())
 	add(o.source(t).String())
 	add(offer.TaskID.String())
@@ -160,7 +161,7 @@ func (v *victim) fingerprint(t *testing.T) map[string]string {
 // "path.task", "header.Corp-Runner" or "body.leases[].run_id".
 func idPlaces(document *huma.OpenAPI, op operation) (places []string) {
 	d := find(document, op)
-	named := []string{"agent", "task", "run"} // text, because a name or a list may stand there
+	named := []string{"agent", "task", "run", "schedule"} // text, because a name or a list may stand there
 	for _, p := range d.Parameters {
 		if isID(p.Schema) || slices.Contains(named, p.Name) {
 			places = append(places, p.In+"."+p.Name)
@@ -205,7 +206,7 @@ func findIDs(t *testing.T, op operation, s sample) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	add := func(place, text string) {
-		for _, prefix := range []string{"agent", "repo", "provider", "task", "run", "runner", "blob", "key"} {
+		for _, prefix := range []string{"agent", "repo", "provider", "task", "run", "runner", "blob", "key", "schedule"} {
 			if strings.HasPrefix(text, prefix+"_") && len(text) == len(prefix)+27 {
 				found[place] = text
 			}

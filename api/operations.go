@@ -43,6 +43,13 @@ var operations = []operation{
 	{id: "cancelTask", route: "POST /v1/tasks/{task}/cancel", action: corp.TaskWrite, tag: "tasks", summary: "Stop a task", handle: with((*API).cancelTask)},
 	{id: "retryTask", route: "POST /v1/tasks/{task}/retry", action: corp.TaskWrite, tag: "tasks", summary: "Give a task another run", handle: with((*API).retryTask)},
 
+	{id: "listSchedules", route: "GET /v1/schedules", action: corp.ScheduleRead, tag: "schedules", summary: "The workspace's schedules", handle: with((*API).schedules)},
+	{id: "createSchedule", route: "POST /v1/schedules", action: corp.ScheduleWrite, tag: "schedules", summary: "Submit a task again and again, by the clock", status: http.StatusCreated, handle: with((*API).createSchedule)},
+	{id: "getSchedule", route: "GET /v1/schedules/{schedule}", action: corp.ScheduleRead, tag: "schedules", summary: "A schedule, by name or id", handle: with((*API).schedule)},
+	{id: "updateSchedule", route: "PATCH /v1/schedules/{schedule}", action: corp.ScheduleWrite, tag: "schedules", summary: "Change, pause or resume a schedule", handle: with((*API).updateSchedule)},
+	{id: "archiveSchedule", route: "DELETE /v1/schedules/{schedule}", action: corp.ScheduleWrite, tag: "schedules", summary: "End a schedule", handle: with((*API).archiveSchedule)},
+	{id: "triggerSchedule", route: "POST /v1/schedules/{schedule}/trigger", action: corp.ScheduleWrite, tag: "schedules", summary: "Submit a schedule's task now", status: http.StatusCreated, handle: with((*API).triggerSchedule)},
+
 	{id: "listRuns", route: "GET /v1/runs", action: corp.TaskRead, tag: "runs", summary: "Runs, newest first", handle: with((*API).runs)},
 	{id: "getRun", route: "GET /v1/runs/{run}", action: corp.TaskRead, tag: "runs", summary: "A run", handle: with((*API).run)},
 	{id: "listEntries", route: "GET /v1/runs/{run}/entries", action: corp.TaskRead, tag: "runs", summary: "A run's transcript", handle: with((*API).entries)},

@@ -118,6 +118,22 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 		must[corp.Task](t)(o.owner().CancelTask(t.Context(), task.ID))
 		return one(sample{path: map[string]string{"task": task.ID.String()}})
 	},
+	"listSchedules":  plain,
+	"createSchedule": scheduleSamples,
+	"getSchedule":    scheduleSample,
+	"updateSchedule": func(t *testing.T, o *office, _ string) []sample {
+		made := []sample{{body: corp.ScheduleUpdate{Paused: new(true)}}}
+		for _, s := range submitSamples(t, o, "") {
+			made = append(made, sample{body: corp.ScheduleUpdate{Task: new(s.body.(corp.TaskSpec))}})
+		}
+		for i := range made {
+			made[i].path = o.schedulePath(t)
+		}
+		return made
+	},
+	"archiveSchedule": scheduleSample,
+	"triggerSchedule": scheduleSample,
+
 	"listRuns": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{query: url.Values{"task": {o.submit(t).ID.String()}}})
 	},
@@ -207,6 +223,19 @@ func submitSamples(t *testing.T, o *office, _ string) []sample {
 	}
 }
 
+func scheduleSamples(t *testing.T, o *office, _ string) (made []sample) {
+	t.Helper()
+	for _, s := range submitSamples(t, o, "") {
+		made = append(made, sample{body: corp.ScheduleSpec{Name: unique("schedule"), Cron: "@monthly", Task: s.body.(corp.TaskSpec)}})
+	}
+	return made
+}
+
+func scheduleSample(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
+	return one(sample{path: o.schedulePath(t)})
+}
+
 func streamSamples(t *testing.T, o *office, _ string) []sample {
 	t.Helper()
 	task := o.submit(t)
@@ -274,6 +303,18 @@ func (o *office) provider(t *testing.T) corp.ProviderID {
 func (o *office) source(t *testing.T) corp.BlobID {
 	t.Helper()
 	return must[corp.Blob](t)(o.owner().UploadSource(t.Context(), strings.NewReader("a bundle"))).ID
+}
+
+func (o *office) schedule(t *testing.T) corp.ScheduleID {
+	t.Helper()
+	return must[corp.Schedule](t)(o.owner().CreateSchedule(t.Context(), corp.ScheduleSpec{
+		Name: unique("schedule"), Cron: "@monthly", Task: corp.TaskSpec{Prompt: canary, RepositoryURL: someURL},
+	})).ID
+}
+
+func (o *office) schedulePath(t *testing.T) map[string]string {
+	t.Helper()
+	return map[string]string{"schedule": o.schedule(t).String()}
 }
 
 func (o *office) runnerHeader(t *testing.T, key string) map[string]string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"net/http"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
@@ -62,11 +61,7 @@ func (a *API) submitTask(ctx context.Context, who corp.Identity, in *submitTaskI
 	if err != nil {
 		return nil, err
 	}
-	out := &submitTaskOutput{Status: http.StatusCreated, Body: task}
-	if replayed {
-		out.Status, out.Replayed = http.StatusOK, "true"
-	}
-	return out, nil
+	return submittedTask(task, replayed), nil
 }
 
 func (a *API) cancelTask(ctx context.Context, who corp.Identity, in *taskInput) (*body[corp.Task], error) {

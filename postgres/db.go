@@ -7,7 +7,7 @@
 //
 // A method is one transaction, named for what happens in the world. The
 // database's clock decides every question of time. Locks are always taken in the
-// order tasks, runs, budgets, allowances, event_heads (and rows of one table in
+// order schedules, tasks, runs, budgets, allowances, event_heads (and rows of one table in
 // the order of their ids), so that no two transactions can wait for each other.
 //
 // It refuses to open with roles that could see past row-level security, or with

@@ -76,6 +76,7 @@ func taken(constraint string) string {
 		{"agents_name", "There is an agent of this name already."},
 		{"repositories_name", "There is a repository of this name already."},
 		{"providers_name", "There is a provider of this name already."},
+		{"schedules_name", "There is a schedule of this name already."},
 		{"workspaces_slug", "There is a workspace with this short name already."},
 	} {
 		if strings.HasPrefix(constraint, known.prefix) {
@@ -96,6 +97,7 @@ func pointedAt(constraint string) string {
 		{"budget", "budget"},
 		{"_plan_", "plan"},
 		{"price", "price"},
+		{"schedule_id", "schedule"},
 		{"run_id", "run"},
 		{"task_id", "task"},
 	} {

@@ -139,6 +139,19 @@ type RunRef struct {
 	Epoch     int64
 }
 
+// TaskRef names a task.
+type TaskRef struct {
+	Workspace corp.WorkspaceID
+	TaskID    corp.TaskID
+}
+
+// ScheduleRef names one time of a schedule.
+type ScheduleRef struct {
+	Workspace  corp.WorkspaceID
+	ScheduleID corp.ScheduleID
+	Due        time.Time
+}
+
 // AllowanceRef names an allowance of a server.
 type AllowanceRef struct {
 	Workspace   corp.WorkspaceID

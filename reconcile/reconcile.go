@@ -1,6 +1,7 @@
 // Package reconcile makes state follow the clock: it takes back offers that
 // nobody acknowledged, runs whose lease or time ran out, and the money that a
-// dead server held, and it keeps the tables in order.
+// dead server held; it ends tasks at their deadlines and submits those of
+// schedules, and it keeps the tables in order.
 //
 // Every server runs it. Each round asks the database what is due by the
 // database's own clock and repairs one item per transaction, fenced by the
@@ -24,7 +25,7 @@ type Config struct {
 	Server corp.ServerID // who touches its own row to say that it lives
 	Logger *slog.Logger
 
-	Sweep  time.Duration // between two looks for offers, leases and overdue runs; 1 s
+	Sweep  time.Duration // between two looks for offers, leases, overdue runs, deadlines and schedules; 1 s
 	TTL    time.Duration // of a lease: after a start the runners get one to make themselves heard; 30 s
 	Margin time.Duration // a lease is lost this long after it ran out; 5 s
 	Grace  time.Duration // a run is expired this long after its time was used up; 30 s
@@ -79,6 +80,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		{"offers", 0, r.Sweep, r.RequeueOffers},
 		{"leases", r.TTL, r.Sweep, r.LoseRuns},
 		{"overdue", 0, r.Sweep, r.ExpireRuns},
+		{"deadlines", 0, r.Sweep, r.MissDeadlines},
+		{"schedules", 0, r.Sweep, r.FireSchedules},
 		{"server", 0, r.Alive, r.TouchServer},
 		{"allowances", r.Money, r.Money, r.CloseAllowances},
 		{"partitions", 0, r.Keeping, r.MakePartitions},
