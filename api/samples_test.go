@@ -108,7 +108,7 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	},
 
 	"listTasks": func(t *testing.T, o *office, _ string) []sample {
-		return one(sample{query: url.Values{"state": {"queued"}, "agent": {o.agentOf(t).ID.String()}}})
+		return one(sample{query: url.Values{"state": {"queued"}, "agent": {o.agentOf(t).ID.String()}, "schedule": {o.schedule(t).String()}}})
 	},
 	"submitTask": submitSamples,
 	"getTask":    taskSample,

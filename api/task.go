@@ -13,6 +13,8 @@ type tasksInput struct {
 	PageInput
 	State corp.TaskState `query:"state" enum:"queued,running,blocked,succeeded,failed,cancelled,dead"`
 	Agent string         `query:"agent" maxLength:"80" doc:"Name or id."`
+
+	Schedule string `query:"schedule" maxLength:"80" doc:"Name or id of the schedule that submitted them."`
 }
 
 type taskInput struct {
@@ -39,6 +41,13 @@ func (a *API) tasks(ctx context.Context, who corp.Identity, in *tasksInput) (*bo
 			return nil, err
 		}
 		filter.Agent = agent.ID
+	}
+	if in.Schedule != "" {
+		schedule, err := db.Schedule(ctx, in.Schedule)
+		if err != nil {
+			return nil, err
+		}
+		filter.Schedule = schedule.ID
 	}
 	return answerList(db.Tasks(ctx, filter, in.page()))
 }

@@ -12,6 +12,8 @@ import (
 type TaskQuery struct {
 	State corp.TaskState
 	Agent string // name or id
+
+	Schedule string // name or id of the one that submitted them
 }
 
 // Tasks lists the workspace's tasks, newest first.
@@ -19,6 +21,7 @@ func (c *Client) Tasks(ctx context.Context, query TaskQuery, page corp.Page) (co
 	q := pageQuery(page)
 	setText(q, "state", string(query.State))
 	setText(q, "agent", query.Agent)
+	setText(q, "schedule", query.Schedule)
 	return fetch[corp.List[corp.Task]](ctx, c, request{method: http.MethodGet, path: "/v1/tasks", query: q})
 }
 

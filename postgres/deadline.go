@@ -61,6 +61,15 @@ func timeLeft(ctx context.Context, tx pgx.Tx, task corp.Task) (*time.Duration, e
 	return new(task.DeadlineAt.Sub(now)), err
 }
 
+// inTime refuses another attempt at a task whose deadline has passed.
+func inTime(ctx context.Context, tx pgx.Tx, task corp.Task) error {
+	left, err := timeLeft(ctx, tx, task)
+	if err == nil && left != nil && *left <= 0 {
+		err = corp.Conflict("This task's deadline has passed.", "Submit a new one, with a later deadline.")
+	}
+	return err
+}
+
 // clock reads the database's clock.
 func clock(ctx context.Context, tx pgx.Tx) (now time.Time, err error) {
 	err = tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
@@ -72,6 +81,10 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC"
 
 // The furthest that a task's times may be ahead.
 const furthest = 366 * 24 * time.Hour
+
+func hasTimes(spec corp.TaskSpec) bool {
+	return spec.NotBefore != nil || spec.DelaySeconds != 0 || spec.DeadlineAt != nil || spec.DeadlineSeconds != 0
+}
 
 // settleTimes checks when a task may start and must end, and replaces what is
 // counted from its submission by the moment that it means.

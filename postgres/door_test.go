@@ -93,6 +93,21 @@ func everyMethod(ctx context.Context, db postgres.WorkspaceDB, of victim) map[st
 	call("CancelTask", err)
 	_, err = db.RetryTask(ctx, actor, task)
 	call("RetryTask", err)
+	call("MissDeadline", db.MissDeadline(ctx, task))
+	_, err = db.CreateSchedule(ctx, actor, corp.ScheduleSpec{Name: "made", Cron: "@daily", Task: corp.TaskSpec{Prompt: "p", RepositoryID: &repository}})
+	call("CreateSchedule", err)
+	_, err = db.UpdateSchedule(ctx, actor, of.schedule, corp.ScheduleUpdate{Paused: new(true)})
+	call("UpdateSchedule", err)
+	_, err = db.Schedule(ctx, of.schedule.String())
+	call("Schedule", err)
+	schedules, err := db.Schedules(ctx, page)
+	note("Schedules", schedules, err)
+	_, _, err = db.TriggerSchedule(ctx, actor, of.schedule, postgres.Idempotency{})
+	call("TriggerSchedule", err)
+	_, err = db.FireSchedule(ctx, of.schedule, of.due)
+	call("FireSchedule", err)
+	_, err = db.ArchiveSchedule(ctx, actor, of.schedule)
+	call("ArchiveSchedule", err)
 	_, err = db.Run(ctx, run)
 	call("Run", err)
 	runs, err := db.Runs(ctx, corp.TaskID{}, page)
@@ -172,6 +187,8 @@ type victim struct {
 	provider   corp.ProviderID
 	blob       corp.BlobID
 	key        corp.APIKeyID
+	schedule   corp.ScheduleID
+	due        time.Time
 	server     corp.ServerID
 	allowance  corp.AllowanceID
 	runner     corp.RunnerID
@@ -187,6 +204,8 @@ func newVictim(t *testing.T, env *pgtest.Env) victim {
 	v.repository = must(db.CreateRepository(ctx, actor, corp.NewID[corp.RepositoryID](), corp.RepositorySpec{Name: canary, URL: "git://" + canary}, []byte("k")))(t).ID
 	must(db.CreateProvider(ctx, actor, v.provider, corp.ProviderSpec{Name: canary, Dialect: corp.DialectAnthropic}, []byte("k")))(t)
 	v.blob = must(db.CreateBlob(ctx, actor, corp.Blob{ID: corp.NewID[corp.BlobID](), Kind: corp.BlobPatch}))(t).ID
+	v.schedule = must(db.CreateSchedule(ctx, actor, corp.ScheduleSpec{Name: canary, Cron: "* * * * *", Task: corp.TaskSpec{Prompt: canary, RepositoryID: &v.repository}}))(t).ID
+	v.due = makeDue(t, env, v.schedule, 0)
 	v.key = must(db.CreateAPIKey(ctx, actor, corp.APIKey{Name: canary, Role: corp.RoleOwner}, secretHash()))(t).ID
 	registered := registration(canary)
 	registered.Name = canary
@@ -242,7 +261,7 @@ func TestNoMethodReachesIntoAnotherWorkspaceWithOrWithoutRowLevelSecurity(t *tes
 			done := everyMethod(t.Context(), db.In(own), v)
 			onlyOwn := []string{
 				"Workspace", "UpdateWorkspace", "CreateAPIKey", "APIKeys", "TouchAPIKeys", "CreateAgent", "Agents", "CreateRepository", "Repositories", "CreateProvider", "Providers",
-				"CreateBlob", "Tasks", "Runs", "Events", "LastEvent", "OpenAllowances", "Calls", "Usage", "RegisterRunner", "Runners",
+				"CreateBlob", "Schedules", "FireSchedule", "Tasks", "Runs", "Events", "LastEvent", "OpenAllowances", "Calls", "Usage", "RegisterRunner", "Runners",
 			}
 			for name, err := range done {
 				want := corp.KindNotFound

@@ -126,29 +126,29 @@ func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h he
 	again := verdict.reason.Retryable() && verdict.state != corp.RunSucceeded && verdict.state != corp.RunCancelled
 	switch {
 	case again && task.Attempts < task.MaxAttempts:
-		base, limit, err := w.retryPolicy(ctx, tx, task.ID)
+		delay := corp.RetryDelay(task.Attempts, ms(task.Retry.BaseMS), ms(task.Retry.CapMS), rand.Int64N)
+		left, err := timeLeft(ctx, tx, task)
 		if err != nil {
 			return err
 		}
-		delay := corp.RetryDelay(task.Attempts, base, limit, rand.Int64N)
+		if left != nil && delay >= *left {
+			detail := "Its deadline comes before another attempt would. The last one: " + verdict.detail
+			return w.settle(ctx, tx, task, corp.TaskFailed, corp.ReasonDeadline, detail, ended)
+		}
 		return w.nextRun(ctx, tx, task, corp.ActorSystem, delay, why{Reason: corp.ReasonRetry, Detail: verdict.detail}, ended)
 	case again:
 		detail := fmt.Sprintf("All %d attempts are used up. The last one: %s", task.Attempts, verdict.detail)
 		return w.settle(ctx, tx, task, corp.TaskDead, corp.ReasonAttempts, detail, ended)
 	case verdict.state == corp.RunSucceeded:
 		return w.settle(ctx, tx, task, corp.TaskSucceeded, verdict.reason, verdict.detail, ended)
-	case verdict.state == corp.RunCancelled:
+	case verdict.state == corp.RunCancelled && verdict.reason != corp.ReasonDeadline:
 		return w.settle(ctx, tx, task, corp.TaskCancelled, verdict.reason, verdict.detail, ended)
 	default:
 		return w.settle(ctx, tx, task, corp.TaskFailed, verdict.reason, verdict.detail, ended)
 	}
 }
 
-func (w WorkspaceDB) retryPolicy(ctx context.Context, tx pgx.Tx, task corp.TaskID) (base, limit time.Duration, err error) {
-	var baseMS, limitMS int64
-	err = tx.QueryRow(ctx, `SELECT retry_base_ms, retry_cap_ms FROM tasks WHERE workspace_id = $1 AND id = $2`, w.ws, task).Scan(&baseMS, &limitMS)
-	return time.Duration(baseMS) * time.Millisecond, time.Duration(limitMS) * time.Millisecond, err
-}
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // settle makes a task final.
 func (w WorkspaceDB) settle(ctx context.Context, tx pgx.Tx, task corp.Task, state corp.TaskState, reason corp.Reason, detail string, before ...event) error {

@@ -135,7 +135,7 @@ func (w WorkspaceDB) advance(ctx context.Context, tx pgx.Tx, id corp.ScheduleID,
 
 // sentence is what a person may read of an error.
 func sentence(err error) string {
-	e, ok := asError(err)
+	e, ok := errors.AsType[*corp.Error](err)
 	switch {
 	case !ok:
 		return "Something went wrong inside Generic Corp."

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,6 +16,7 @@ type named struct {
 	repositories map[corp.RepositoryID]bool
 	sources      map[corp.BlobID]bool
 	tasks        map[corp.TaskID]namedTask
+	now          time.Time // by the database\'s clock
 }
 
 // namedTask is a task that another one follows or is a part of.
@@ -28,10 +30,11 @@ type namedTask struct {
 // among it: nobody can end or cancel them before the submission is committed, so
 // nobody misses those that follow them.
 func (w WorkspaceDB) lookUp(ctx context.Context, tx pgx.Tx, s *submission) (named, error) {
-	n := named{map[string]corp.Agent{}, map[corp.RepositoryID]bool{}, map[corp.BlobID]bool{}, map[corp.TaskID]namedTask{}}
-	parents := map[corp.TaskID]bool{}
+	n := named{agents: map[string]corp.Agent{}, repositories: map[corp.RepositoryID]bool{}, sources: map[corp.BlobID]bool{}, tasks: map[corp.TaskID]namedTask{}}
+	parents, timed := map[corp.TaskID]bool{}, false
 	for _, t := range s.tasks {
 		n.agents[t.Agent] = corp.Agent{}
+		timed = timed || hasTimes(t.TaskSpec)
 		if t.RepositoryID != nil {
 			n.repositories[*t.RepositoryID] = false
 		}
@@ -52,7 +55,11 @@ func (w WorkspaceDB) lookUp(ctx context.Context, tx pgx.Tx, s *submission) (name
 	queueFind(&b, n.repositories, `SELECT id FROM repositories WHERE workspace_id = $1 AND id = ANY($2) AND archived_at IS NULL`, w.ws)
 	queueFind(&b, n.sources, `SELECT id FROM blobs WHERE workspace_id = $1 AND id = ANY($2) AND kind = 'source'`, w.ws)
 	n.queueTasks(&b, w.ws, keys(parents))
-	return n, send(ctx, tx, &b)
+	if timed {
+		b.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&n.now) })
+	}
+	err := send(ctx, tx, &b)
+	return n, err
 }
 
 func (n named) queueAgents(b *batch, ws corp.WorkspaceID) {
@@ -142,6 +149,9 @@ func (n named) check(t *submitted) error {
 		return missing("repository", t.field+"repository_id")
 	case t.SourceID != nil && !n.sources[*t.SourceID]:
 		return missing("file", t.field+"source_id")
+	}
+	if err := settleTimes(&t.TaskSpec, t.field, n.now); err != nil {
+		return err
 	}
 	if t.ParentID != nil {
 		if err := n.checkParent(n.tasks[*t.ParentID], t.field+"parent_id"); err != nil {

@@ -24,7 +24,7 @@ func (w WorkspaceDB) CreateSchedule(ctx context.Context, actor corp.Actor, spec 
 	if err != nil {
 		return made, err
 	}
-	if err := w.tryTask(ctx, actor, spec.Task); err != nil {
+	if err := w.tryRepeated(ctx, actor, spec.Task); err != nil {
 		return made, err
 	}
 	text, err := json.Marshal(spec.Task)
@@ -60,14 +60,19 @@ func completeSchedule(spec *corp.ScheduleSpec) (*timetable.Timetable, error) {
 	if spec.Missed != corp.MissedRunOnce && spec.Missed != corp.MissedSkip {
 		return nil, corp.Invalid("missed", "There is no such way to treat missed times.", "Use run_once or skip.")
 	}
+	return timetable.Parse(spec.Cron, spec.TimeZone)
+}
+
+// tryRepeated refuses a task that could not be submitted now, or not again.
+func (w WorkspaceDB) tryRepeated(ctx context.Context, actor corp.Actor, spec corp.TaskSpec) error {
 	const hint = "Use delay_seconds and deadline_seconds, which count from each submission."
 	switch {
-	case spec.Task.NotBefore != nil:
-		return nil, corp.Invalid("task.not_before", "A task that is repeated cannot start at one moment.", hint)
-	case spec.Task.DeadlineAt != nil:
-		return nil, corp.Invalid("task.deadline_at", "A task that is repeated cannot have one moment as its deadline.", hint)
+	case spec.NotBefore != nil:
+		return corp.Invalid("task.not_before", "A task that is repeated cannot start at one moment.", hint)
+	case spec.DeadlineAt != nil:
+		return corp.Invalid("task.deadline_at", "A task that is repeated cannot have one moment as its deadline.", hint)
 	}
-	return timetable.Parse(spec.Cron, spec.TimeZone)
+	return w.tryTask(ctx, actor, spec)
 }
 
 // nextTime returns when a timetable comes next, by the database's clock, and
@@ -98,7 +103,7 @@ func after(table *timetable.Timetable, t time.Time) *time.Time {
 // made up for. An archived schedule is not found.
 func (w WorkspaceDB) UpdateSchedule(ctx context.Context, actor corp.Actor, id corp.ScheduleID, u corp.ScheduleUpdate) (made corp.Schedule, err error) {
 	if u.Task != nil {
-		if err := w.tryTask(ctx, actor, *u.Task); err != nil {
+		if err := w.tryRepeated(ctx, actor, *u.Task); err != nil {
 			return made, err
 		}
 	}

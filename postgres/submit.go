@@ -204,12 +204,22 @@ func complete(spec corp.TaskSpec) (corp.TaskSpec, error) {
 	if spec.MaxAttempts == 0 {
 		spec.MaxAttempts = corp.DefaultMaxAttempts
 	}
-	retry := corp.RetryPolicy{BaseMS: corp.RetryBase.Milliseconds(), CapMS: corp.RetryCap.Milliseconds()}
-	if spec.Retry != nil {
-		retry.BaseMS, retry.CapMS = cmp.Or(spec.Retry.BaseMS, retry.BaseMS), cmp.Or(spec.Retry.CapMS, retry.CapMS)
-	}
+	retry := orZero(spec.Retry).Complete()
 	spec.Retry = &retry
-	return spec, nil
+	return spec, checkRetry(retry)
+}
+
+func checkRetry(p corp.RetryPolicy) error {
+	const most = 24 * 60 * 60 * 1000
+	switch {
+	case p.BaseMS < 0 || p.BaseMS > most:
+		return corp.Invalid("retry.base_ms", "The first pause is not between 0 and 24 hours.", "Leave it out for 2000.")
+	case p.CapMS < 0 || p.CapMS > most:
+		return corp.Invalid("retry.cap_ms", "The longest pause is not between 0 and 24 hours.", "Leave it out for 300000.")
+	case p.CapMS < p.BaseMS:
+		return corp.Invalid("retry.cap_ms", "The longest pause is shorter than the first one.", "Raise cap_ms, which is 300000 when it is left out, to at least base_ms.")
+	}
+	return nil
 }
 
 // inField puts the place of a task before the field that an error names.

@@ -129,6 +129,9 @@ func (w WorkspaceDB) RetryTask(ctx context.Context, actor corp.Actor, id corp.Ta
 		if !task.State.Final() || task.State == corp.TaskSucceeded {
 			return corp.Conflict("This task is "+string(task.State)+" and cannot be tried again.", "Only a failed, dead or cancelled task can: submit a new one.")
 		}
+		if err := inTime(ctx, tx, task); err != nil {
+			return err
+		}
 		if err := w.nextRun(ctx, tx, task, actor, 0, why{Reason: corp.ReasonRetry, Detail: "Tried again by " + string(actor) + "."}); err != nil {
 			return err
 		}

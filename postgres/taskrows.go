@@ -12,17 +12,17 @@ import (
 // taskColumns is the rows of a submission's tasks, a list for each column: so
 // many tasks are one statement.
 type taskColumns struct {
-	ids, parents                                 []corp.TaskID
-	agents                                       []corp.AgentID
-	versions, timeouts, attempts, priorities     []int
-	repositories                                 []corp.RepositoryID
-	sources                                      []corp.BlobID
-	urls, bases, commits, prompts, checks        []string
-	labels                                       []string // each an array as PostgreSQL writes one
-	retryBases, retryCaps, delays, deadlineAfter []int64  // ms, ms, s, s
-	notBefore, deadlines                         []*time.Time
-	states, reasons, details                     []string
-	runs                                         []corp.RunID
+	ids, parents                             []corp.TaskID
+	agents                                   []corp.AgentID
+	versions, timeouts, attempts, priorities []int
+	repositories                             []corp.RepositoryID
+	sources                                  []corp.BlobID
+	urls, bases, commits, prompts, checks    []string
+	labels                                   []string // each an array as PostgreSQL writes one
+	retryBases, retryCaps                    []int64  // ms
+	notBefore, deadlines                     []*time.Time
+	states, reasons, details                 []string
+	runs                                     []corp.RunID
 }
 
 func columnsOf(tasks []*submitted) (c taskColumns) {
@@ -34,7 +34,6 @@ func columnsOf(tasks []*submitted) (c taskColumns) {
 		c.urls, c.bases, c.commits = append(c.urls, t.RepositoryURL), append(c.bases, t.Base), append(c.commits, t.BaseCommit)
 		c.prompts, c.checks, c.labels = append(c.prompts, t.Prompt), append(c.checks, t.Check), append(c.labels, arrayText(t.Labels))
 		c.retryBases, c.retryCaps = append(c.retryBases, t.Retry.BaseMS), append(c.retryCaps, t.Retry.CapMS)
-		c.delays, c.deadlineAfter = append(c.delays, t.DelaySeconds), append(c.deadlineAfter, t.DeadlineSeconds)
 		c.notBefore, c.deadlines = append(c.notBefore, t.NotBefore), append(c.deadlines, t.DeadlineAt)
 		c.states, c.reasons, c.details = append(c.states, string(t.state)), append(c.reasons, string(t.reason)), append(c.details, t.detail)
 		c.runs = append(c.runs, t.run)
@@ -51,17 +50,15 @@ func (s *submission) queueRows(b *batch, ws corp.WorkspaceID) {
 			not_before, deadline_at, state, reason, detail, attempts, run_id, finished_at)
 		SELECT $1, $2, $3, $4, u.id, u.parent, u.agent, u.version, u.timeout, u.attempts, u.priority,
 			u.repository, u.source, u.url, u.base, u.commit, u.prompt, u.check_command, u.labels::text[], u.retry_base, u.retry_cap,
-			coalesce(u.not_before, clock_timestamp() + nullif(u.delay, 0) * interval '1 second'),
-			coalesce(u.deadline, clock_timestamp() + nullif(u.deadline_after, 0) * interval '1 second'),
-			u.state, u.reason, u.detail, num_nonnulls(u.run), u.run, CASE WHEN u.state = 'cancelled' THEN clock_timestamp() END
+			u.not_before, u.deadline, u.state, u.reason, u.detail, num_nonnulls(u.run), u.run, CASE WHEN u.state = 'cancelled' THEN clock_timestamp() END
 		FROM unnest($5::uuid[], $6::uuid[], $7::uuid[], $8::integer[], $9::integer[], $10::integer[], $11::integer[],
 			$12::uuid[], $13::uuid[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[], $21::bigint[],
-			$22::bigint[], $23::bigint[], $24::timestamptz[], $25::timestamptz[], $26::text[], $27::text[], $28::text[], $29::uuid[])
+			$22::timestamptz[], $23::timestamptz[], $24::text[], $25::text[], $26::text[], $27::uuid[])
 			AS u (id, parent, agent, version, timeout, attempts, priority, repository, source, url, base, commit, prompt, check_command, labels, retry_base, retry_cap,
-			delay, deadline_after, not_before, deadline, state, reason, detail, run)`,
+			not_before, deadline, state, reason, detail, run)`,
 		ws, s.batch, s.schedule, s.actor, c.ids, c.parents, c.agents, c.versions, c.timeouts, c.attempts, c.priorities,
 		c.repositories, c.sources, c.urls, c.bases, c.commits, c.prompts, c.checks, c.labels, c.retryBases, c.retryCaps,
-		c.delays, c.deadlineAfter, c.notBefore, c.deadlines, c.states, c.reasons, c.details, c.runs)
+		c.notBefore, c.deadlines, c.states, c.reasons, c.details, c.runs)
 	s.queueDependencies(b, ws)
 	var queued []corp.TaskID
 	budgets, limits := make([]corp.BudgetID, len(s.tasks)), make([]*int64, len(s.tasks))

@@ -13,16 +13,17 @@ import (
 )
 
 func newTask(o *options) *cobra.Command {
-	var state, agent string
+	var state, agent, schedule string
 	list := newList(o, lister[corp.Task]{
 		short: "List tasks, newest first",
 		watch: true,
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&state, "state", "", "queued, running, blocked, succeeded, failed, cancelled or dead")
 			cmd.Flags().StringVar(&agent, "agent", "", "only those of an agent")
+			cmd.Flags().StringVar(&schedule, "schedule", "", "only those that a schedule submitted")
 		},
 		page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Task], error) {
-			return c.Tasks(ctx, client.TaskQuery{State: corp.TaskState(state), Agent: agent}, p)
+			return c.Tasks(ctx, client.TaskQuery{State: corp.TaskState(state), Agent: agent, Schedule: schedule}, p)
 		},
 		header: []any{"TASK", "STATE", "REASON", "AGENT", "RUNS", "COST", "CREATED", "PROMPT"},
 		columns: func(t corp.Task) []any {
@@ -111,6 +112,12 @@ func (o *options) showTask(ctx context.Context, c *client.Client, id corp.TaskID
 			row(w, "labels", strings.Join(t.Labels, ", "))
 		}
 		row(w, "limits", fmt.Sprintf("%d s a run, %d runs, priority %d", t.TimeoutSeconds, t.MaxAttempts, t.Priority))
+		if t.NotBefore != nil {
+			row(w, "starts", "not before "+t.NotBefore.Local().Format("2006-01-02 15:04:05 MST"))
+		}
+		if t.DeadlineAt != nil {
+			row(w, "deadline", t.DeadlineAt.Local().Format("2006-01-02 15:04:05 MST"))
+		}
 		if t.Budget != nil {
 			row(w, "spent", fmt.Sprintf("%s of %s", t.Spent, *t.Budget))
 		} else {
