@@ -223,6 +223,7 @@ func TestFiringIsExactlyOncePerDueTimeWhateverBreaks(t *testing.T) {
 	all := make([]corp.Schedule, schedules)
 	for i := range all {
 		all[i] = minutely(t, db, corp.MissedRunOnce)
+		must(db.UpdateSchedule(t.Context(), actor, all[i].ID, corp.ScheduleUpdate{Cron: new("0 0 29 2 *")}))(t) // no time but ours
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup

@@ -13,10 +13,12 @@ import (
 	"github.com/genericcorp/corp/reconcile"
 )
 
-func minutely(t *testing.T, env *pgtest.Env, ws corp.WorkspaceID, name string) corp.ScheduleID {
+// quadrennial makes a schedule that is due when a test says so: no time of its own
+// comes meanwhile.
+func quadrennial(t *testing.T, env *pgtest.Env, ws corp.WorkspaceID, name string) corp.ScheduleID {
 	t.Helper()
 	made, err := env.DB.In(ws).CreateSchedule(t.Context(), corp.ActorSystem, corp.ScheduleSpec{
-		Name: name, Cron: "* * * * *", Task: corp.TaskSpec{Prompt: "p", RepositoryURL: "https://git.example.com/w.git"},
+		Name: name, Cron: "0 0 29 2 *", Task: corp.TaskSpec{Prompt: "p", RepositoryURL: "https://git.example.com/w.git"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +44,7 @@ func TestTwoServersFireEachDueTimeOfEachScheduleOnce(t *testing.T) {
 	const schedules, times = 20, 50
 	var ids []corp.ScheduleID
 	for i := range schedules {
-		ids = append(ids, minutely(t, env, env.Workspace(t), fmt.Sprintf("s-%d", i)))
+		ids = append(ids, quadrennial(t, env, env.Workspace(t), fmt.Sprintf("s-%d", i)))
 	}
 	one, log1 := newReconciler(env)
 	two, log2 := newReconciler(env)
@@ -72,7 +74,7 @@ func TestASchedulePoisonedOrRefusedHurtsOnlyItself(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
 	ws := env.Workspace(t)
-	good, poisoned, refused := minutely(t, env, ws, "good"), minutely(t, env, ws, "poisoned"), minutely(t, env, ws, "refused")
+	good, poisoned, refused := quadrennial(t, env, ws, "good"), quadrennial(t, env, ws, "poisoned"), quadrennial(t, env, ws, "refused")
 	env.Exec(t, `UPDATE schedules SET spec = '[]' WHERE id = $1`, poisoned)
 	env.Exec(t, `UPDATE schedules SET spec = '{"prompt": "p", "repository_url": "git://x", "agent": "gone"}' WHERE id = $1`, refused)
 	r, log := newReconciler(env)
@@ -135,7 +137,7 @@ func TestTheLoopsComeWithinASecondOfTheTime(t *testing.T) {
 	env := pgtest.Database(t)
 	ws := env.Workspace(t)
 	task := env.Submit(t, ws, corp.TaskSpec{DeadlineSeconds: 60})
-	schedule := minutely(t, env, ws, "s")
+	schedule := quadrennial(t, env, ws, "s")
 	r, _ := newReconciler(env, func(c *reconcile.Config) { c.Sweep = 0 })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
