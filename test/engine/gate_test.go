@@ -23,6 +23,7 @@ type gate struct {
 
 	mu     sync.Mutex
 	faults []*fault
+	hits   int           // how often a fault struck
 	shut   bool          // every connection is broken off
 	frozen chan struct{} // not nil: requests hang until it is closed
 }
@@ -35,7 +36,6 @@ type fault struct {
 	refuse bool   // it is not passed on: the connection breaks
 	after  func() // it was carried out, the caller does not know yet
 	lose   bool   // the answer is lost: the connection breaks
-	struck chan struct{}
 }
 
 func newGate(t testing.TB, target string) *gate {
@@ -58,22 +58,21 @@ func newGate(t testing.TB, target string) *gate {
 	return g
 }
 
-// strike has a fault happen to the next requests that it matches; the channel
-// tells each time it does.
-func (g *gate) strike(f fault) <-chan struct{} {
-	f.struck = make(chan struct{}, max(f.times, 1))
+// strike has a fault happen to the next requests that it matches.
+func (g *gate) strike(f fault) {
 	f.times = max(f.times, 1)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.faults = append(g.faults, &f)
-	return f.struck
 }
 
-// clear forgets the faults that have not struck.
-func (g *gate) clear() {
+// clear forgets the faults that have not struck, and returns how often any did
+// since the last time.
+func (g *gate) clear() (hits int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.faults = nil
+	hits, g.hits, g.faults = g.hits, 0, nil
+	return hits
 }
 
 // close breaks every request off until it is opened.
@@ -102,6 +101,7 @@ func (g *gate) find(path string) (f *fault, shut bool, frozen chan struct{}) {
 	for _, f := range g.faults {
 		if f.times > 0 && strings.HasSuffix(path, f.path) {
 			f.times--
+			g.hits++
 			return f, g.shut, g.frozen
 		}
 	}
@@ -119,7 +119,6 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f, shut, frozen := g.find(r.URL.Path)
 	g.stand(r, shut, frozen)
 	if f != nil {
-		defer func() { f.struck <- struct{}{} }()
 		if f.before != nil {
 			f.before()
 		}
