@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,6 +30,8 @@ const (
 	fileMode = 0o600
 	// incoming holds uploads until they are whole.
 	incoming = "incoming"
+	// named holds the folder's name.
+	named = "store-id"
 	// A leftover of a crash is not an upload in progress after this long.
 	staleAfter = 24 * time.Hour
 )
@@ -37,6 +40,7 @@ const (
 // safe for concurrent use, by several processes too.
 type Store struct {
 	root *os.Root
+	id   string
 }
 
 // Open opens the store in dir, making the folder if it is not there, and clears
@@ -56,6 +60,10 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
+// ID names the folder: the same for every process that uses it, another for
+// every other folder.
+func (s *Store) ID() string { return s.id }
+
 // Close lets go of the folder. Readers that are open stay usable.
 func (s *Store) Close() error { return s.root.Close() }
 
@@ -64,6 +72,9 @@ func (s *Store) prepare() error {
 		return err
 	}
 	if err := s.root.MkdirAll(incoming, dirMode); err != nil {
+		return err
+	}
+	if err := s.name(); err != nil {
 		return err
 	}
 	leftovers, err := fs.ReadDir(s.root.FS(), incoming)
@@ -77,6 +88,25 @@ func (s *Store) prepare() error {
 		}
 	}
 	return nil
+}
+
+// name reads the folder's name, or gives it one. Two processes that open a new
+// folder at the same time agree: link never replaces.
+func (s *Store) name() error {
+	text, err := s.root.ReadFile(named)
+	if errors.Is(err, fs.ErrNotExist) {
+		own := path.Join(incoming, "id-"+rand.Text())
+		if err := s.root.WriteFile(own, []byte(rand.Text()+"\n"), fileMode); err != nil {
+			return err
+		}
+		defer func() { _ = s.root.Remove(own) }()
+		if err := s.root.Link(own, named); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		text, err = s.root.ReadFile(named)
+	}
+	s.id = strings.TrimSpace(string(text))
+	return err
 }
 
 // Put stores what r yields and returns its size in bytes and its SHA-256 in hex.

@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/dispatch"
 )
 
 // config is all that a server can be told. Each setting is a flag, a variable
@@ -28,6 +29,10 @@ type config struct {
 	Listen        string
 	GatewayListen string
 	GatewayURL    string
+	Advertise     string
+	SecretFile    string
+	NewSecret     bool
+	Blobs         string
 	PostgresURL   string
 	SystemURL     string
 	AdminURL      string
@@ -47,6 +52,7 @@ type config struct {
 	LeaseMargin   time.Duration
 	PollWait      time.Duration
 	LeaderTTL     time.Duration
+	DrainDelay    time.Duration
 	AnthropicURL  string
 	Check         bool
 }
@@ -55,13 +61,17 @@ type config struct {
 var secretSettings = []string{"postgres-url", "postgres-system-url", "postgres-admin-url", "postgres-direct-url"}
 
 // noFile are the settings that only make sense on the command line.
-var flagOnly = []string{"check", "config"}
+var flagOnly = []string{"check", "config", "new-secret"}
 
 func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.File, "config", "", "configuration file: YAML with the names of these flags (default: corp.yaml in the data folder)")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:7400", "address of the API")
 	f.StringVar(&c.GatewayListen, "gateway-listen", "127.0.0.1:7401", "address of the gateway that agents' model calls go through")
 	f.StringVar(&c.GatewayURL, "gateway-url", "", "URL under which runners reach the gateway (default: from gateway-listen)")
+	f.StringVar(&c.Advertise, "advertise", "", "URL under which the other servers of the installation reach this one's API (default: from listen)")
+	f.StringVar(&c.SecretFile, "secret-key-file", "", "the installation's secret, the same for all servers (default: secret.key in the data folder)")
+	f.BoolVar(&c.NewSecret, "new-secret", false, "go on with another secret than the installation's, once, because that is lost")
+	f.StringVar(&c.Blobs, "blobs", "", "folder for bundles and patches, shared by all servers (default: blobs in the data folder)")
 	f.StringVar(&c.PostgresURL, "postgres-url", "", "external PostgreSQL 16+, as role corp_app (default: the one inside)")
 	f.StringVar(&c.SystemURL, "postgres-system-url", "", "the same database as role corp_system")
 	f.StringVar(&c.AdminURL, "postgres-admin-url", "", "the same database as an administrator; only \"corp migrate\" uses it")
@@ -79,8 +89,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.Heartbeat, "heartbeat", 10*time.Second, "how often runners renew their leases")
 	f.DurationVar(&c.AckWithin, "ack-within", 10*time.Second, "how long an offered run waits for its runner")
 	f.DurationVar(&c.LeaseMargin, "lease-margin", 5*time.Second, "runners stop this much before the lease ends, the server waits this much longer")
-	f.DurationVar(&c.LeaderTTL, "leader-ttl", 10*time.Second, "how long the server that hands out work may be silent before another takes over")
+	f.DurationVar(&c.LeaderTTL, "leader-ttl", dispatch.DefaultTimes().LeaderTTL, "how long the server that hands out work may be silent before another takes over")
 	f.DurationVar(&c.PollWait, "poll-wait", 30*time.Second, "how long a runner's poll waits for work")
+	f.DurationVar(&c.DrainDelay, "drain-delay", 0, "on SIGTERM: how long /ready says no before the server answers no more; set it above the load balancer's interval")
 	f.StringVar(&c.AnthropicURL, "anthropic-url", "https://api.anthropic.com", "where ANTHROPIC_API_KEY is used, when it is set")
 	f.BoolVar(&c.Check, "check", false, "check the configuration, print it without secrets, and end")
 }
@@ -172,7 +183,7 @@ func (c *config) validate() error {
 			return wrong(field, fmt.Sprintf("%q is not an address.", address), "Write HOST:PORT, like 127.0.0.1:7400.")
 		}
 	}
-	for field, text := range map[string]string{"postgres-url": c.PostgresURL, "postgres-system-url": c.SystemURL, "postgres-admin-url": c.AdminURL, "gateway-url": c.GatewayURL, "anthropic-url": c.AnthropicURL} {
+	for field, text := range map[string]string{"postgres-url": c.PostgresURL, "postgres-system-url": c.SystemURL, "postgres-admin-url": c.AdminURL, "gateway-url": c.GatewayURL, "advertise": c.Advertise, "anthropic-url": c.AnthropicURL} {
 		if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme == "" || (u.Host == "" && u.RawQuery == "")) {
 			return wrong(field, "That is not a URL.", "Write it in full, like postgres://corp_app:password@host:5432/corp.")
 		}
@@ -192,6 +203,10 @@ func (c *config) validate() error {
 		return wrong("log-format", fmt.Sprintf("%q is not a log format.", c.LogFormat), "Use json or text.")
 	case c.LeaderTTL < time.Second || c.LeaderTTL > 10*time.Minute:
 		return wrong("leader-ttl", "The lead lasts between a second and ten minutes.", "Leave it out for 10s.")
+	case c.Advertise != "" && !strings.HasPrefix(c.Advertise, "http://") && !strings.HasPrefix(c.Advertise, "https://"):
+		return wrong("advertise", "The other servers speak HTTP to this address.", "Write it like https://corp-1.example.com:7400.")
+	case c.DrainDelay < 0 || c.DrainDelay > 5*time.Minute:
+		return wrong("drain-delay", "The delay of the drain is between 0 and 5 minutes.", "Leave it out without a load balancer.")
 	case c.LeaseMargin <= 0 || c.Heartbeat <= 0 || c.LeaseTTL <= c.Heartbeat+c.LeaseMargin:
 		return wrong("lease-ttl", "A lease must outlast a heartbeat and the margin.", "Set lease-ttl above heartbeat + lease-margin; 30s, 10s and 5s are the defaults.")
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,7 @@ type server struct {
 	gateway *gateway.Gateway
 	loops   *reconcile.Reconciler
 	api     *api.API
+	blobs   *blob.Store
 	local   local
 	fresh   bool // this is the installation's first start
 
@@ -52,13 +54,16 @@ func newServer(ctx context.Context, o *options, c *config, log *slog.Logger) (_ 
 	if err = s.listen(ctx); err != nil {
 		return nil, err
 	}
-	if s.ring, err = seal.Load(c.path("secret.key")); err != nil {
+	if s.ring, err = seal.Load(c.secretFile()); err != nil {
+		return nil, err
+	}
+	if s.blobs, err = blob.Open(c.blobs()); err != nil {
 		return nil, err
 	}
 	if s.db, err = openDatabase(ctx, c, log); err != nil {
 		return nil, err
 	}
-	if err = s.db.System("register server").RegisterServer(ctx, corp.Server{ID: s.id, Address: s.url(), Gateway: s.gatewayURL(), Version: version}); err != nil {
+	if err = s.join(ctx); err != nil {
 		return nil, err
 	}
 	if err = s.furnish(ctx); err != nil {
@@ -90,7 +95,7 @@ func (s *server) connect() (err error) {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	times := s.config.times()
 	s.hub = feed.New(s.db.DB, s.log)
-	s.leader = dispatch.New(s.db.DB, s.ring, s.id, s.apiListener.Addr().String(), times, s.log)
+	s.leader = dispatch.New(s.db.DB, s.ring, s.id, s.advertised(), times, s.log)
 	s.hub.OnQueue(s.leader.Wake)
 	s.gateway, err = gateway.New(gateway.Config{
 		DB: s.db.DB, Ring: s.ring, Server: s.id, JournalPath: s.config.path("gateway.journal"),
@@ -99,13 +104,9 @@ func (s *server) connect() (err error) {
 	if err != nil {
 		return fmt.Errorf("build the gateway: %w", err)
 	}
-	blobs, err := blob.Open(s.config.path("blobs"))
-	if err != nil {
-		return fmt.Errorf("open the blob store: %w", err)
-	}
 	s.loops = reconcile.New(reconcile.Config{DB: s.db.DB, Server: s.id, Logger: s.log, TTL: times.TTL, Margin: times.Margin})
 	s.api, err = api.New(api.Config{
-		DB: s.db.DB, Hub: s.hub, Dispatcher: s.leader, Blobs: blobs, Ring: s.ring, GatewayURL: s.gatewayURL, Times: times,
+		DB: s.db.DB, Server: s.id, Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring, GatewayURL: s.gatewayURL, Times: times,
 		Version: version, Logger: s.log, Registerer: metrics, Gatherer: metrics,
 		BeforeFinish: s.settleRun,
 		OnFinish:     func(_ corp.WorkspaceID, run corp.RunID) { s.gateway.Forget(run) },
@@ -149,9 +150,10 @@ func reachable(a net.Addr) string {
 	return a.String()
 }
 
-// run serves until ctx ends, then stops in the order that loses nothing: the
-// runner while the API still answers it, the API and the gateway while the
-// database still takes their last rows.
+// run serves until ctx ends, then stops in the order that loses nothing: the lead
+// is given back, everybody is sent to another server, the runner ends while the
+// API still answers it, the API and the gateway while the database still takes
+// their last rows.
 func (s *server) run(ctx context.Context) error {
 	live, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -168,9 +170,16 @@ func (s *server) run(ctx context.Context) error {
 		})
 	}
 	start("feed", s.hub.Run)
-	start("dispatch", s.leader.Run)
+	leading, resign := context.WithCancel(live)
+	resigned := make(chan struct{})
+	start("dispatch", func(context.Context) error {
+		defer close(resigned)
+		return s.leader.Run(leading)
+	})
 	start("reconcile", s.loops.Run)
-	start("api", func(ctx context.Context) error { return serve(ctx, ctx, s.apiListener, s.api.Handler(), 5*time.Second) })
+	start("api", func(ctx context.Context) error {
+		return serve(ctx, context.WithoutCancel(ctx), s.apiListener, s.api.Handler(), 15*time.Second)
+	})
 	// Model calls that are under way are paid for: they are answered to their end,
 	// and the ledger outlives them.
 	open, settle := context.WithCancel(context.WithoutCancel(live))
@@ -189,15 +198,32 @@ func (s *server) run(ctx context.Context) error {
 		case <-live.Done():
 		}
 		s.log.InfoContext(ctx, "stopping")
-		child.stop(20 * time.Second)
+	}
+	resign() // before anybody is sent away: who waits gets what was leased to it in the last moment
+	<-resigned
+	s.api.Leave()
+	if err == nil {
+		s.drain(live, child)
 	}
 	stop()
-	return errors.Join(err, parts.Wait())
+	return errors.Join(err, parts.Wait(), s.leave())
+}
+
+// drain lets the runner end, and the load balancers see that this server leaves.
+func (s *server) drain(live context.Context, child *child) {
+	var both sync.WaitGroup
+	both.Go(func() { child.stop(20 * time.Second) })
+	delay := time.NewTimer(s.config.DrainDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-live.Done():
+	}
+	both.Wait()
 }
 
 // serve answers on l until ctx ends, and gives requests under way its patience;
-// what is left then is cut. Requests live in base: when that ends with ctx, long
-// polls and streams end at once.
+// what is left then is cut. Requests live in base, which may outlast ctx.
 func serve(ctx, base context.Context, l net.Listener, h http.Handler, patience time.Duration) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return base }}
 	ended := make(chan error, 1)
@@ -220,6 +246,9 @@ func (s *server) close() {
 		if l != nil {
 			_ = l.Close() // already closed when it was served
 		}
+	}
+	if s.blobs != nil {
+		_ = s.blobs.Close() // nothing is buffered in it
 	}
 	if s.db != nil {
 		s.db.close(s.log)
