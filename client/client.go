@@ -4,7 +4,9 @@
 //
 // It turns the server's problems back into *corp.Error, so that a kind, a field
 // and a hint survive the wire, and it repeats requests that are safe to repeat.
-// It keeps no state but its connections, reads no environment and never prints.
+// It may know several servers of one installation: it stays with one until that
+// one fails. It keeps no other state than that and its connections, reads no
+// environment and never prints.
 package client
 
 import (
@@ -17,7 +19,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"syscall"
 	"time"
 
@@ -36,24 +37,29 @@ type Options struct {
 	UserAgent string
 }
 
-// Client speaks to one server with one credential. It is safe for concurrent use.
+// Client speaks to one installation with one credential. It is safe for concurrent use.
 type Client struct {
-	root      string // the server's URL without a slash at its end
+	servers   *roster
 	key       string
 	http      *http.Client
 	patience  time.Duration
 	userAgent string
 	silence   time.Duration // how long a stream may say nothing
+	slow      time.Duration // how long one of several servers may take to answer
 }
 
-// New makes a client of the server at baseURL ("http://127.0.0.1:7070") that
-// signs in with key. A wrong URL is reported by the first request.
+// New makes a client of the server at baseURL ("http://127.0.0.1:7400"), or of
+// several servers of one installation, with commas between their URLs, that signs
+// in with key. A wrong URL is reported by the first request.
 func New(baseURL, key string, opts Options) *Client {
-	c := &Client{root: strings.TrimRight(baseURL, "/"), key: key, http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent, silence: streamSilence}
+	c := &Client{servers: newRoster(baseURL), key: key, http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent, silence: streamSilence, slow: slowAnswer}
 	if c.http == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.MaxIdleConnsPerHost = 16
 		transport.ResponseHeaderTimeout = 2 * time.Minute // longer than the longest poll
+		if c.servers.several() {
+			transport.DialContext = (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+		}
 		c.http = &http.Client{Transport: transport, CheckRedirect: refuseRedirect}
 	}
 	if c.userAgent == "" {
@@ -62,8 +68,12 @@ func New(baseURL, key string, opts Options) *Client {
 	return c
 }
 
-// URL returns the server's address as it was given, without a slash at its end.
-func (c *Client) URL() string { return c.root }
+// URL returns the address of the server that the client speaks to, as it was
+// given, without a slash at its end.
+func (c *Client) URL() string {
+	url, _ := c.servers.now()
+	return url
+}
 
 // A redirect would carry the key to another address.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -73,10 +83,16 @@ type request struct {
 	method, path string
 	query        url.Values
 	header       map[string]string
-	body         any       // sent as JSON
-	stream       io.Reader // sent as it is; such a request is never repeated once it was begun
-	repeatable   bool      // a second execution changes nothing, whatever became of the first
-	expect       int       // a status that is an answer although it is no success
+	body         any           // sent as JSON
+	stream       io.Reader     // sent as it is; such a request is never repeated once it was begun
+	repeatable   bool          // a second execution changes nothing, whatever became of the first
+	expect       int           // a status that is an answer although it is no success
+	waits        time.Duration // how long the server waits before it answers, at most
+}
+
+// safe says whether sending it twice does what sending it once does.
+func (r request) safe() bool {
+	return r.repeatable || r.method == http.MethodGet || r.method == http.MethodPut || r.method == http.MethodDelete
 }
 
 // fetch sends r and returns what it was answered with.
@@ -99,7 +115,8 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		err = json.NewDecoder(resp.Body).Decode(out)
 	}
 	if err != nil {
-		return c.broken(ctx, fmt.Errorf("read the answer to %s %s: %w", r.method, r.path, err))
+		c.servers.move(serverOf(resp), false)
+		return c.broken(ctx, serverOf(resp), fmt.Errorf("read the answer to %s %s: %w", r.method, r.path, err))
 	}
 	return nil
 }
@@ -114,23 +131,33 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 			return nil, fmt.Errorf("write the request to %s %s: %w", r.method, r.path, err)
 		}
 	}
-	repeatable := r.repeatable || r.method == http.MethodGet || r.method == http.MethodPut || r.method == http.MethodDelete
 	wait := newBackoff(c.patience)
-	for {
+	for asked := 1; ; asked++ {
 		resp, err := c.once(ctx, r, payload)
 		if err == nil {
 			return resp, nil
 		}
-		// A refused connection carried nothing, so even what must not happen twice may be sent again.
-		again := errors.Is(err, syscall.ECONNREFUSED) || repeatable && corp.KindOf(err) == corp.KindUnavailable
-		if !again || r.stream != nil || !wait.next(ctx) {
+		// A connection that was never made carried nothing, so even what must not happen twice may be sent again.
+		again := r.stream == nil && (unreachable(err) || r.safe() && corp.KindOf(err) == corp.KindUnavailable)
+		switch {
+		case !again || ctx.Err() != nil:
+			return nil, err
+		case asked%len(c.servers.urls) != 0: // there is one that was not asked yet
+		case !wait.next(ctx):
 			return nil, err
 		}
 	}
 }
 
+// unreachable says that a request certainly reached no server.
+func unreachable(err error) bool {
+	dial, ok := errors.AsType[*net.OpError](err)
+	return errors.Is(err, syscall.ECONNREFUSED) || ok && dial.Op == "dial"
+}
+
 func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Response, error) {
-	target := c.root + r.path
+	try := c.try(ctx, r)
+	target := try.server + r.path
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
@@ -138,9 +165,10 @@ func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Res
 	if payload != nil {
 		body = bytes.NewReader(payload)
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
+	req, err := http.NewRequestWithContext(try.ctx, r.method, target, body)
 	if err != nil || req.URL.Host == "" {
-		return nil, &corp.Error{Kind: corp.KindInvalid, Field: "server", Message: fmt.Sprintf("%q is not the address of a server.", c.root), Hint: "Write it like http://127.0.0.1:7070.", Err: err}
+		try.end()
+		return nil, &corp.Error{Kind: corp.KindInvalid, Field: "server", Message: fmt.Sprintf("%q is not the address of a server.", try.server), Hint: "Write it like http://127.0.0.1:7070.", Err: err}
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
@@ -158,24 +186,29 @@ func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Res
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.broken(ctx, err)
+		return nil, c.failed(ctx, try, err)
 	}
+	resp = try.hold(resp)
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 || resp.StatusCode == r.expect {
 		return resp, nil
 	}
-	return nil, readProblem(resp)
+	err = readProblem(resp)
+	if corp.KindOf(err) == corp.KindUnavailable {
+		c.servers.move(try.server, false)
+	}
+	return nil, err
 }
 
 // broken reports that no whole answer arrived. The caller's own cancellation
 // stays what it is.
-func (c *Client) broken(ctx context.Context, err error) error {
+func (c *Client) broken(ctx context.Context, server string, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("ask %s: %w", c.root, ctx.Err())
+		return fmt.Errorf("ask %s: %w", server, ctx.Err())
 	}
 	var dial *net.OpError
-	message := fmt.Sprintf("The connection to %s broke off.", c.root)
+	message := fmt.Sprintf("The connection to %s broke off.", server)
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		message = fmt.Sprintf("The server at %s cannot be reached.", c.root)
+		message = fmt.Sprintf("The server at %s cannot be reached.", server)
 	}
 	return &corp.Error{Kind: corp.KindUnavailable, Code: "unreachable", Message: message, Hint: "Check the address, and that the server runs: corp up starts one.", Err: err}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/genericcorp/corp"
 )
@@ -23,7 +24,7 @@ func (c *Client) Register(ctx context.Context, registration corp.Registration) (
 // Poll asks for work and waits for it up to poll.WaitMS. A repeated Seq gets
 // the same answer. An unknown runner must register again.
 func (c *Client) Poll(ctx context.Context, runner corp.RunnerID, poll corp.Poll) (corp.PollAnswer, error) {
-	return fetch[corp.PollAnswer](ctx, c, request{method: http.MethodPost, path: "/v1/runner/poll", header: runnerHeader(runner), body: poll, repeatable: true})
+	return fetch[corp.PollAnswer](ctx, c, request{method: http.MethodPost, path: "/v1/runner/poll", header: runnerHeader(runner), body: poll, repeatable: true, waits: time.Duration(poll.WaitMS) * time.Millisecond})
 }
 
 // Beat renews leases, all of a runner in one request.

@@ -107,12 +107,14 @@ func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, 
 	}
 	err = lines.Err()
 	if errors.Is(context.Cause(ctx), errSilent) {
-		return false, c.broken(context.WithoutCancel(ctx), errSilent)
+		c.servers.move(serverOf(resp), true)
+		return false, c.broken(context.WithoutCancel(ctx), serverOf(resp), errSilent)
 	}
 	if err == nil {
 		err = io.ErrUnexpectedEOF // the server ends a stream with a frame that says so
 	}
-	return false, c.broken(ctx, fmt.Errorf("read the stream: %w", err))
+	c.servers.move(serverOf(resp), false)
+	return false, c.broken(ctx, serverOf(resp), fmt.Errorf("read the stream: %w", err))
 }
 
 var errSilent = errors.New("the stream fell silent")

@@ -46,7 +46,7 @@ overspends. "corp up" starts all of it; "corp demo" shows it.`,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return checkOutput(o.Output) },
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&o.Server, "server", "", "address of the server (CORP_SERVER; default: the one on this machine)")
+	flags.StringVar(&o.Server, "server", "", "address of the server, or of several with commas between them (CORP_SERVER; default: the one on this machine)")
 	flags.StringVar(&o.Key, "key", "", "API key (CORP_KEY; default: the local context)")
 	flags.StringVar(&o.Data, "data", "", "data folder (CORP_DATA)")
 	flags.StringVarP(&o.Output, "output", "o", "table", "table, json or yaml")

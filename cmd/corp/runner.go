@@ -53,7 +53,7 @@ type runnerFlags struct {
 func newRunnerStart(o *options) *cobra.Command {
 	var r runnerFlags
 	cmd := &cobra.Command{
-		Use: "start --server URL --key KEY", Short: "Carry out runs on this machine until ctrl-c", Args: cobra.NoArgs,
+		Use: "start --server URL[,URL] --key KEY", Short: "Carry out runs on this machine until ctrl-c", Args: cobra.NoArgs,
 		Long: `Asks the server for runs and carries them out here. It needs a runner's key
 ("corp key create NAME --role runner") and no other credential; it only makes
 outgoing connections.`,

@@ -1,0 +1,199 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/genericcorp/corp"
+)
+
+// nobody is an address where nobody listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return "http://" + l.Addr().String()
+}
+
+func answering(t *testing.T, asked *atomic.Int64, status int, body string) string {
+	t.Helper()
+	return serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked.Add(1)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+}
+
+const stoppingProblem = `{"kind":"unavailable","code":"stopping","detail":"This server is stopping."}`
+
+func TestTheNextServerIsAskedAndStayedWith(t *testing.T) {
+	t.Parallel()
+	var stopping, good atomic.Int64
+	one, two := answering(t, &stopping, http.StatusServiceUnavailable, stoppingProblem), answering(t, &good, http.StatusOK, `{}`)
+	c := New(nobody(t)+", "+one+"/,"+two, "", Options{})
+	for range 3 {
+		if _, err := c.Workspace(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stopping.Load() != 1 || good.Load() != 3 || c.URL() != two {
+		t.Errorf("the one that stops was asked %d times, the good one %d times, now at %s", stopping.Load(), good.Load(), c.URL())
+	}
+}
+
+func TestWithNoServerLeftItEndsAfterOneRound(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	one, two := answering(t, &asked, http.StatusServiceUnavailable, stoppingProblem), answering(t, &asked, http.StatusServiceUnavailable, stoppingProblem)
+	_, err := New(one+","+two, "", Options{}).Workspace(t.Context())
+	if corp.KindOf(err) != corp.KindUnavailable || asked.Load() != 2 {
+		t.Errorf("%v after %d requests", err, asked.Load())
+	}
+}
+
+// What may have been carried out is not sent to another server.
+func TestARequestThatMayHaveBeenCarriedOutIsNotSentElsewhere(t *testing.T) {
+	t.Parallel()
+	var good atomic.Int64
+	cut := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	c := New(cut+","+answering(t, &good, http.StatusOK, `{}`), "", Options{Patience: time.Minute})
+	if _, err := c.RetryTask(t.Context(), corp.NewID[corp.TaskID]()); corp.KindOf(err) != corp.KindUnavailable || good.Load() != 0 {
+		t.Errorf("%v, and the other server was asked %d times", err, good.Load())
+	}
+	if _, err := c.RetryTask(t.Context(), corp.NewID[corp.TaskID]()); err != nil || good.Load() != 1 {
+		t.Errorf("the next request: %v", err)
+	}
+	// One that certainly was not, is.
+	c = New(nobody(t)+","+answering(t, &good, http.StatusOK, `{}`), "", Options{})
+	if _, err := c.RetryTask(t.Context(), corp.NewID[corp.TaskID]()); err != nil || good.Load() != 2 {
+		t.Errorf("after a server that cannot be reached: %v", err)
+	}
+}
+
+// A task is submitted under one key, however many servers hear of it.
+func TestASubmissionKeepsItsKeyFromServerToServer(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	keys := map[string]int{}
+	note := func(r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		keys[r.Header.Get("Idempotency-Key")]++
+	}
+	cut := serve(t, func(_ http.ResponseWriter, r *http.Request) { note(r); panic(http.ErrAbortHandler) })
+	good := serve(t, func(w http.ResponseWriter, r *http.Request) { note(r); _, _ = io.WriteString(w, `{}`) })
+	if _, err := New(cut+","+good, "", Options{}).SubmitTask(t.Context(), corp.TaskSpec{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	for key, n := range keys {
+		if len(keys) != 1 || n != 2 || key == "" {
+			t.Errorf("keys %v", keys)
+		}
+	}
+}
+
+// One request that a paused server does not answer in time takes the others that
+// wait there along.
+func TestAPausedServerIsLeftByAllAtOnce(t *testing.T) {
+	t.Parallel()
+	waiting, release := make(chan struct{}, 2), make(chan struct{})
+	paused := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		waiting <- struct{}{}
+		select {
+		case <-r.Context().Done():
+		case <-release:
+		}
+	}))
+	t.Cleanup(func() { close(release); paused.Close() })
+	var good atomic.Int64
+	c := New(paused.URL+","+answering(t, &good, http.StatusOK, `{}`), "", Options{Patience: time.Minute})
+	polled := make(chan error, 1)
+	go func() {
+		_, err := c.Poll(t.Context(), corp.NewID[corp.RunnerID](), corp.Poll{Seq: 1, Free: 1, WaitMS: 60_000})
+		polled <- err
+	}()
+	<-waiting
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Beat(ctx, corp.NewID[corp.RunnerID](), corp.Beat{}); err == nil {
+		t.Error("a paused server answered")
+	}
+	select {
+	case err := <-polled:
+		if err != nil || good.Load() != 1 {
+			t.Errorf("%v, the good one was asked %d times", err, good.Load())
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the poll still waits for a paused server")
+	}
+}
+
+func TestAServerThatIsTooSlowIsLeft(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-release:
+		}
+	}))
+	t.Cleanup(func() { close(release); slow.Close() })
+	var good atomic.Int64
+	c := New(slow.URL+","+answering(t, &good, http.StatusOK, `{}`), "", Options{})
+	c.slow = 50 * time.Millisecond
+	if _, err := c.Workspace(t.Context()); err != nil || good.Load() != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
+// Who gives a request up by himself says nothing about the server.
+func TestACallersOwnCancellationKeepsTheServer(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 1)
+	server := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	})
+	c := New(server+","+nobody(t), "", Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-asked; cancel() }()
+	if _, err := c.Workspace(ctx); err == nil || c.URL() != server {
+		t.Errorf("%v, now at %s", err, c.URL())
+	}
+}
+
+func TestAStreamGoesOnAtTheNextServer(t *testing.T) {
+	t.Parallel()
+	cut := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "id: e:1\nevent: event\ndata: {\"seq\":1}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	from := make(chan string, 1)
+	good := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		from <- r.Header.Get("Last-Event-ID")
+		_, _ = io.WriteString(w, "id: e:2\nevent: event\ndata: {\"seq\":2}\n\nid: e:2\nevent: end\ndata: {}\n\n")
+	})
+	var seen []int64
+	for u, err := range New(cut+","+good, "", Options{Patience: time.Minute}).Stream(t.Context(), StreamQuery{After: "e:0"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, u.Event.Seq)
+	}
+	if len(seen) != 2 || seen[0] != 1 || seen[1] != 2 || <-from != "e:1" {
+		t.Errorf("%v", seen)
+	}
+}
