@@ -3,6 +3,7 @@ package corp
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // The bounds of a graph of tasks.
@@ -11,6 +12,16 @@ const (
 	MaxLinks = 100_000 // the same, summed up over a batch
 	MaxDepth = 16      // of a tree of tasks, its root counted
 )
+
+// BatchStatus is how far a batch has come.
+type BatchStatus struct {
+	ID        BatchID           `json:"id"`
+	Total     int               `json:"total"`  // tasks
+	Open      int               `json:"open"`   // of these, that have not ended
+	States    map[TaskState]int `json:"states"` // how many tasks are in which state; those of none are left out
+	CreatedBy Actor             `json:"created_by"`
+	CreatedAt time.Time         `json:"created_at"`
+}
 
 // Order returns the batch's tasks, as indexes, so that each comes after those of
 // the batch that it follows. It refuses refs that are not unique or name nobody,

@@ -84,6 +84,49 @@ func newBatch(actor corp.Actor, spec corp.BatchSpec) (*submission, error) {
 	return s, nil
 }
 
+// CancelBatch cancels the tasks of a batch that have not ended, and all beneath
+// any of its tasks, as CancelTask would, together.
+func (w WorkspaceDB) CancelBatch(ctx context.Context, actor corp.Actor, id corp.BatchID) (status corp.BatchStatus, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		tasks, err := collect(ctx, tx, pgx.RowTo[corp.TaskID], `SELECT id FROM tasks WHERE workspace_id = $1 AND batch_id = $2`, w.ws, id)
+		if err != nil {
+			return err
+		}
+		if len(tasks) > 0 {
+			if err := w.cancel(ctx, tx, actor, tasks); err != nil {
+				return err
+			}
+		}
+		status, err = collectOne(ctx, tx, "batch", scanBatch, selectBatch, w.ws, id)
+		return err
+	})
+	return status, err
+}
+
+// Batch returns how far a batch has come.
+func (w WorkspaceDB) Batch(ctx context.Context, id corp.BatchID) (corp.BatchStatus, error) {
+	return queryOne(ctx, w, "batch", scanBatch, selectBatch, id)
+}
+
+// A batch is its tasks: it has no row of its own.
+const selectBatch = `
+	SELECT batch_id, sum(n)::bigint, json_object_agg(state, n), min(created_by), min(created_at) FROM (
+		SELECT batch_id, state, count(*) AS n, min(created_by) AS created_by, min(created_at) AS created_at
+		FROM tasks WHERE workspace_id = $1 AND batch_id = $2 GROUP BY batch_id, state
+	) s GROUP BY batch_id`
+
+func scanBatch(row pgx.CollectableRow) (b corp.BatchStatus, err error) {
+	if err := row.Scan(&b.ID, &b.Total, &b.States, &b.CreatedBy, &b.CreatedAt); err != nil {
+		return b, fmt.Errorf("read a batch: %w", err)
+	}
+	for state, n := range b.States {
+		if !state.Final() {
+			b.Open += n
+		}
+	}
+	return b, nil
+}
+
 // replay returns a batch as it stands now. Its tasks' ids are in the order of the
 // spec, which is the one that it was made of.
 func (w WorkspaceDB) replay(ctx context.Context, tx pgx.Tx, id corp.BatchID, spec corp.BatchSpec) (corp.Batch, error) {
@@ -105,9 +148,12 @@ func sortedIDs[I corp.AnyID](n int) []I {
 	for i := range ids {
 		ids[i] = corp.NewID[I]()
 	}
-	slices.SortFunc(ids, func(a, b I) int {
-		x, y := [16]byte(a), [16]byte(b)
-		return bytes.Compare(x[:], y[:])
-	})
+	slices.SortFunc(ids, compareIDs)
 	return ids
+}
+
+// compareIDs orders ids as the database does.
+func compareIDs[I corp.AnyID](a, b I) int {
+	x, y := [16]byte(a), [16]byte(b)
+	return bytes.Compare(x[:], y[:])
 }

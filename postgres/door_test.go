@@ -85,6 +85,10 @@ func everyMethod(ctx context.Context, db postgres.WorkspaceDB, of victim) map[st
 	following := corp.TaskSpec{Prompt: "p", RepositoryURL: "git://x", After: []corp.Dependency{{TaskID: task}}}
 	_, _, err = db.SubmitBatch(ctx, actor, corp.BatchSpec{Tasks: []corp.BatchTask{{TaskSpec: following}}}, postgres.Idempotency{Key: canary})
 	call("SubmitBatch", err)
+	_, err = db.Batch(ctx, of.batch)
+	call("Batch", err)
+	_, err = db.CancelBatch(ctx, actor, of.batch)
+	call("CancelBatch", err)
 	_, err = db.Task(ctx, task)
 	call("Task", err)
 	tasks, err := db.Tasks(ctx, corp.TaskFilter{Agent: of.task.AgentID}, page)
@@ -192,6 +196,7 @@ type victim struct {
 	server     corp.ServerID
 	allowance  corp.AllowanceID
 	runner     corp.RunnerID
+	batch      corp.BatchID
 }
 
 func newVictim(t *testing.T, env *pgtest.Env) victim {
@@ -216,6 +221,7 @@ func newVictim(t *testing.T, env *pgtest.Env) victim {
 	v.task, v.lease = task, env.Running(t, v.ws, task.RunID)
 	env.Exec(t, `UPDATE runs SET runner_id = $1 WHERE id = $2`, pool.ID, task.RunID)
 	v.lease.RunnerID = pool.ID
+	v.batch = submitBatch(t, db, part(canary)).ID
 	v.allowance = must(db.GrantAllowance(ctx, v.server, task.ID, 5, 5))(t)[0].AllowanceID
 	entry := entries(0, 1)
 	entry[0].Text = canary

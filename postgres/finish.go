@@ -124,9 +124,16 @@ func asJSON[T any](v *T) (*string, error) {
 func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h held, e ending, ended event) error {
 	verdict := stopped(h, e) // a lost run that was told to stop is not tried again
 	again := verdict.reason.Retryable() && verdict.state != corp.RunSucceeded && verdict.state != corp.RunCancelled
+	left := 0
+	if again {
+		var err error
+		if left, err = w.attemptsLeft(ctx, tx, task.ID); err != nil {
+			return err
+		}
+	}
 	switch {
-	case again && task.Attempts < task.MaxAttempts:
-		delay := corp.RetryDelay(task.Attempts, ms(task.Retry.BaseMS), ms(task.Retry.CapMS), rand.Int64N)
+	case again && left > 0:
+		delay := corp.RetryDelay(task.MaxAttempts-left, ms(task.Retry.BaseMS), ms(task.Retry.CapMS), rand.Int64N)
 		left, err := timeLeft(ctx, tx, task)
 		if err != nil {
 			return err
@@ -150,14 +157,30 @@ func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h he
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// settle makes a task final.
+// attemptsLeft returns how many more attempts a task may have, redrives counted in.
+func (w WorkspaceDB) attemptsLeft(ctx context.Context, tx pgx.Tx, task corp.TaskID) (left int, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT greatest(coalesce(attempts_granted, max_attempts) - attempts, 0) FROM tasks WHERE workspace_id = $1 AND id = $2`, w.ws, task).Scan(&left)
+	return left, err
+}
+
+// settle makes a task final, and carries that on to those that follow it and, if
+// it is cancelled, to those beneath it.
 func (w WorkspaceDB) settle(ctx context.Context, tx pgx.Tx, task corp.Task, state corp.TaskState, reason corp.Reason, detail string, before ...event) error {
-	var b batch
-	b.Queue(`
-		UPDATE tasks SET state = $3, reason = $4, detail = $5, finished_at = clock_timestamp() WHERE workspace_id = $1 AND id = $2`,
-		w.ws, task.ID, state, reason, detail)
-	queueEvents(&b, w.ws, append(before, event{"task." + string(state), task.ID, task.RunID, why{task.Attempts, reason, detail}})...)
-	return send(ctx, tx, &b)
+	var others bool // has anybody to hear of it?
+	err := tx.QueryRow(ctx, `
+		UPDATE tasks t SET state = $3, reason = $4, detail = $5, finished_at = clock_timestamp() WHERE workspace_id = $1 AND id = $2
+		RETURNING EXISTS (SELECT FROM task_dependencies d WHERE d.workspace_id = $1 AND d.depends_on = $2)
+			OR t.state = 'cancelled' AND EXISTS (SELECT FROM tasks c WHERE c.workspace_id = $1 AND c.parent_id = $2)`,
+		w.ws, task.ID, state, reason, detail).Scan(&others)
+	if err != nil {
+		return err
+	}
+	said := append(before, event{"task." + string(state), task.ID, task.RunID, why{task.Attempts, reason, detail}})
+	if others {
+		return w.ended(ctx, tx, task.ID, said)
+	}
+	return w.emit(ctx, tx, said...)
 }
 
 // nextRun queues another attempt at a task, not before the delay has passed.

@@ -80,37 +80,29 @@ func (w WorkspaceDB) Tasks(ctx context.Context, f corp.TaskFilter, p corp.Page) 
 
 // lockTask takes the first lock of every change to a task or its runs. It leaves
 // room for foreign keys, so that entries and calls are never kept waiting.
-func (w WorkspaceDB) lockTask(ctx context.Context, tx pgx.Tx, id corp.TaskID) (corp.Task, error) {
-	if _, err := tx.Exec(ctx, `SELECT FROM tasks WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, id); err != nil {
-		return corp.Task{}, err
-	}
-	return w.task(ctx, tx, id)
+func (w WorkspaceDB) lockTask(ctx context.Context, tx pgx.Tx, id corp.TaskID) (task corp.Task, err error) {
+	var b batch
+	b.Queue(`SELECT FROM tasks WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, id)
+	// A statement of its own, which sees what was committed while the first one waited.
+	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.ws, id).Query(func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, scanTask)
+		if err == nil && len(found) == 0 {
+			err = corp.NotFound("task")
+		}
+		if err == nil {
+			task = found[0]
+		}
+		return err
+	})
+	return task, send(ctx, tx, &b)
 }
 
-// CancelTask ends a queued task at once and asks the runner of a running one to
-// stop it; a task that is final is returned as it is.
+// CancelTask cancels a task and all tasks beneath it: those that nobody carries
+// out end at once, the runners of the others are asked to stop them. What has
+// ended stays as it is.
 func (w WorkspaceDB) CancelTask(ctx context.Context, actor corp.Actor, id corp.TaskID) (task corp.Task, err error) {
 	err = w.in(ctx, func(tx pgx.Tx) error {
-		if task, err = w.lockTask(ctx, tx, id); err != nil || task.State.Final() {
-			return err
-		}
-		_, err = tx.Exec(ctx, `
-			UPDATE tasks SET cancel_requested_at = now(), cancel_requested_by = $3
-			WHERE workspace_id = $1 AND id = $2 AND cancel_requested_at IS NULL`, w.ws, id, actor)
-		if err != nil {
-			return err
-		}
-		run, err := w.lockRun(ctx, tx, task.RunID)
-		if err != nil {
-			return err
-		}
-		detail := "Cancelled by " + string(actor) + "."
-		if run.State.Leased() {
-			err = w.stop(ctx, tx, run.ID, corp.ReasonCancelled, detail)
-		} else {
-			err = w.end(ctx, tx, task, run, ending{state: corp.RunCancelled, reason: corp.ReasonCancelled, detail: detail})
-		}
-		if err != nil {
+		if err := w.cancel(ctx, tx, actor, []corp.TaskID{id}); err != nil {
 			return err
 		}
 		task, err = w.task(ctx, tx, id)

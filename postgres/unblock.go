@@ -1,0 +1,62 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+)
+
+// unblock queues those of the blocked tasks that follow ended ones which now
+// follow nobody that has not ended.
+func (s *spreading) unblock(ctx context.Context, ended []corp.TaskID) error {
+	waiting, err := collect(ctx, s.tx, pgx.RowTo[corp.TaskID], `
+		SELECT id FROM tasks
+		WHERE workspace_id = $1 AND state = 'blocked' AND id IN (
+			SELECT d.task_id FROM task_dependencies d WHERE d.workspace_id = $1 AND d.depends_on = ANY($2))
+		ORDER BY id FOR NO KEY UPDATE`, s.w.ws, ended)
+	if err != nil || len(waiting) == 0 {
+		return err
+	}
+	// Another statement: it sees what was committed while this one waited for the locks.
+	ready, err := collect(ctx, s.tx, pgx.RowTo[corp.TaskID], `
+		SELECT u.id FROM unnest($2::uuid[]) AS u (id)
+		WHERE NOT EXISTS (
+			SELECT FROM task_dependencies d
+			CROSS JOIN LATERAL (SELECT p.state FROM tasks p WHERE p.workspace_id = $1 AND p.id = d.depends_on LIMIT 1) p
+			WHERE d.workspace_id = $1 AND d.task_id = u.id AND p.state IN ('queued', 'running', 'blocked'))
+		ORDER BY u.id`, s.w.ws, waiting)
+	if err != nil || len(ready) == 0 {
+		return err
+	}
+	return s.queueReady(ctx, ready)
+}
+
+// queueReady gives blocked tasks their next run.
+func (s *spreading) queueReady(ctx context.Context, ready []corp.TaskID) error {
+	type begun struct {
+		ID       corp.TaskID
+		RunID    corp.RunID
+		Attempts int
+	}
+	tasks, err := collect(ctx, s.tx, pgx.RowToStructByName[begun], `
+		UPDATE tasks t SET state = 'queued', reason = '', detail = '', attempts = t.attempts + 1, run_id = u.run
+		FROM unnest($2::uuid[], $3::uuid[]) AS u (id, run) WHERE t.workspace_id = $1 AND t.id = u.id
+		RETURNING t.id, t.run_id, t.attempts`, s.w.ws, ready, sortedIDs[corp.RunID](len(ready)))
+	if err != nil {
+		return fmt.Errorf("unblock tasks: %w", err)
+	}
+	queueRuns(&s.b, s.w.ws, ready, corp.ActorSystem, nil)
+	byID := make(map[corp.TaskID]begun, len(tasks))
+	for _, t := range tasks {
+		byID[t.ID] = t
+	}
+	for _, id := range ready {
+		t := byID[id]
+		because := why{Attempt: t.Attempts}
+		s.events = append(s.events, event{"task.queued", id, t.RunID, because}, event{"run.queued", id, t.RunID, because})
+	}
+	return s.flush(ctx)
+}
