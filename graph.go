@@ -23,6 +23,42 @@ type BatchStatus struct {
 	CreatedAt time.Time         `json:"created_at"`
 }
 
+// Tree is a task and what is beneath it.
+type Tree struct {
+	Nodes []TreeNode `json:"nodes"` // each parent before its parts
+	More  bool       `json:"more"`  // there are more than fit
+}
+
+// TreeNode is one task of a tree.
+type TreeNode struct {
+	TaskID   TaskID    `json:"task_id"`
+	ParentID TaskID    `json:"parent_id,omitzero"`
+	Depth    int       `json:"depth"` // 1 for the tree's first
+	State    TaskState `json:"state"`
+	Reason   Reason    `json:"reason"`
+	Agent    string    `json:"agent"`
+	Prompt   string    `json:"prompt"` // its first 200 characters
+}
+
+// RedriveSpec says which tasks get all their attempts anew. Empty fields do not
+// narrow.
+type RedriveSpec struct {
+	State         TaskState   `json:"state" enum:"dead,failed"`
+	Agent         string      `json:"agent,omitempty" maxLength:"80" doc:"Name or id."`
+	Reason        Reason      `json:"reason,omitempty" maxLength:"40" doc:"Of the task or of its last run."`
+	BatchID       *BatchID    `json:"batch_id,omitempty"`
+	ScheduleID    *ScheduleID `json:"schedule_id,omitempty"`
+	CreatedBefore *time.Time  `json:"created_before,omitempty"`
+	Limit         int         `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many, the oldest first; 0 means 100."`
+	DryRun        bool        `json:"dry_run,omitempty" doc:"Change nothing, and say how many these would be."`
+}
+
+// Redriven is how many tasks were redriven, and whether there are more.
+type Redriven struct {
+	Redriven int  `json:"redriven"`
+	More     bool `json:"more"`
+}
+
 // Order returns the batch's tasks, as indexes, so that each comes after those of
 // the batch that it follows. It refuses refs that are not unique or name nobody,
 // a task that is followed twice, and a circle, which it names. Fields of its

@@ -112,6 +112,15 @@ func everyMethod(ctx context.Context, db postgres.WorkspaceDB, of victim) map[st
 	call("FireSchedule", err)
 	_, err = db.ArchiveSchedule(ctx, actor, of.schedule)
 	call("ArchiveSchedule", err)
+	_, err = db.RedriveTask(ctx, actor, task)
+	call("RedriveTask", err)
+	redriven, err := db.RedriveTasks(ctx, actor, postgres.RedriveFilter{State: corp.TaskDead, Limit: 10})
+	if redriven.Redriven > 0 {
+		err = fmt.Errorf("%w: %d tasks", errLeak, redriven.Redriven)
+	}
+	call("RedriveTasks", err)
+	_, err = db.Tree(ctx, task, 10)
+	call("Tree", err)
 	_, err = db.Run(ctx, run)
 	call("Run", err)
 	runs, err := db.Runs(ctx, corp.TaskID{}, page)
@@ -221,7 +230,11 @@ func newVictim(t *testing.T, env *pgtest.Env) victim {
 	v.task, v.lease = task, env.Running(t, v.ws, task.RunID)
 	env.Exec(t, `UPDATE runs SET runner_id = $1 WHERE id = $2`, pool.ID, task.RunID)
 	v.lease.RunnerID = pool.ID
-	v.batch = submitBatch(t, db, part(canary)).ID
+	dying := part(canary)
+	dying.MaxAttempts = 1
+	dead := submitBatch(t, db, dying)
+	v.batch = dead.ID
+	carryOut(t, env, v.ws, dead.Tasks[0].TaskID, failed(corp.ReasonAgentFailed))
 	v.allowance = must(db.GrantAllowance(ctx, v.server, task.ID, 5, 5))(t)[0].AllowanceID
 	entry := entries(0, 1)
 	entry[0].Text = canary
@@ -267,7 +280,7 @@ func TestNoMethodReachesIntoAnotherWorkspaceWithOrWithoutRowLevelSecurity(t *tes
 			done := everyMethod(t.Context(), db.In(own), v)
 			onlyOwn := []string{
 				"Workspace", "UpdateWorkspace", "CreateAPIKey", "APIKeys", "TouchAPIKeys", "CreateAgent", "Agents", "CreateRepository", "Repositories", "CreateProvider", "Providers",
-				"CreateBlob", "Schedules", "FireSchedule", "Tasks", "Runs", "Events", "LastEvent", "OpenAllowances", "Calls", "Usage", "RegisterRunner", "Runners",
+				"CreateBlob", "Schedules", "FireSchedule", "Tasks", "RedriveTasks", "Runs", "Events", "LastEvent", "OpenAllowances", "Calls", "Usage", "RegisterRunner", "Runners",
 			}
 			for name, err := range done {
 				want := corp.KindNotFound

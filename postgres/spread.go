@@ -114,7 +114,7 @@ func (s *spreading) reach(ctx context.Context) (err error) {
 		s.fallen, err = collect(ctx, s.tx, pgx.RowToStructByName[fallen], `
 			WITH RECURSIVE hit (id, ends, tree) AS (
 				SELECT t.id, CASE WHEN $3 THEN t.state IN ('queued', 'blocked') ELSE t.state <> 'succeeded' END, $3 OR t.state = 'cancelled'
-				FROM unnest($2::uuid[]) AS o (id) JOIN tasks t ON t.workspace_id = $1 AND t.id = o.id
+				FROM tasks t WHERE t.workspace_id = $1 AND t.id = ANY($2)
 				UNION
 				SELECT n.id, n.ends, true FROM hit
 				CROSS JOIN LATERAL (
@@ -219,35 +219,35 @@ func (s *spreading) causes(ctx context.Context, tasks, failed []corp.TaskID) (ma
 	return causes, err
 }
 
-// queueEnds makes tasks cancelled, with the runs of those that are queued.
+// queueEnds makes tasks cancelled, with the runs of those that are queued. What
+// differs from row to row is looked up by id and not joined: the planner's guess
+// at a workspace's size may be off by any factor.
 func (s *spreading) queueEnds(tasks []falling) {
 	if len(tasks) == 0 {
 		return
 	}
 	var ids []corp.TaskID
-	var reasons, details, runReasons, runDetails []string
 	var runs []corp.RunID
+	reasons, details := map[string]string{}, map[string]string{} // of tasks and of runs
 	for _, t := range tasks {
-		ids, reasons, details = append(ids, t.ID), append(reasons, string(t.reason)), append(details, t.detail)
+		ids = append(ids, t.ID)
+		reasons[t.ID.UUID()], details[t.ID.UUID()] = string(t.reason), t.detail
 		because := why{t.Attempts, t.reason, t.detail}
 		if t.State == corp.TaskQueued {
-			runs, runReasons, runDetails = append(runs, t.RunID), append(runReasons, string(t.reason)), append(runDetails, t.detail)
+			runs = append(runs, t.RunID)
+			reasons[t.RunID.UUID()], details[t.RunID.UUID()] = string(t.reason), t.detail
 			s.events = append(s.events, event{"run.cancelled", t.ID, t.RunID, because})
 		}
 		s.events = append(s.events, event{"task.cancelled", t.ID, t.RunID, because})
 	}
+	const cancelled = `state = 'cancelled', reason = $3::jsonb ->> id::text, detail = $4::jsonb ->> id::text, finished_at = clock_timestamp()`
 	s.b.Queue(`
-		UPDATE tasks t SET state = 'cancelled', reason = u.reason, detail = u.detail, finished_at = clock_timestamp(),
-			cancel_requested_at = coalesce(t.cancel_requested_at, now()), cancel_requested_by = coalesce(t.cancel_requested_by, $5)
-		FROM unnest($2::uuid[], $3::text[], $4::text[]) AS u (id, reason, detail) WHERE t.workspace_id = $1 AND t.id = u.id`,
-		s.w.ws, ids, reasons, details, s.actor)
+		UPDATE tasks SET `+cancelled+`, cancel_requested_at = coalesce(cancel_requested_at, now()), cancel_requested_by = coalesce(cancel_requested_by, $5)
+		WHERE workspace_id = $1 AND id = ANY($2)`, s.w.ws, ids, reasons, details, s.actor)
 	if len(runs) == 0 {
 		return
 	}
-	s.b.Queue(`
-		UPDATE runs r SET state = 'cancelled', reason = u.reason, detail = u.detail, not_before = NULL, finished_at = clock_timestamp()
-		FROM unnest($2::uuid[], $3::text[], $4::text[]) AS u (id, reason, detail) WHERE r.workspace_id = $1 AND r.id = u.id`,
-		s.w.ws, runs, runReasons, runDetails)
+	s.b.Queue(`UPDATE runs SET `+cancelled+`, not_before = NULL WHERE workspace_id = $1 AND id = ANY($2)`, s.w.ws, runs, reasons, details)
 	if len(runs) > fewRuns {
 		queueWake(&s.b, s.w.ws)
 		return
@@ -264,16 +264,16 @@ func (s *spreading) queueStops(tasks []falling) {
 	}
 	var ids []corp.TaskID
 	var runs []corp.RunID
-	var details []string
+	details := map[string]string{}
 	for _, t := range tasks {
-		ids, runs, details = append(ids, t.ID), append(runs, t.RunID), append(details, storable(t.detail, 1000))
+		ids, runs = append(ids, t.ID), append(runs, t.RunID)
+		details[t.RunID.UUID()] = storable(t.detail, 1000)
 	}
 	s.b.Queue(`
 		UPDATE tasks SET cancel_requested_at = now(), cancel_requested_by = $3
 		WHERE workspace_id = $1 AND id = ANY($2) AND cancel_requested_at IS NULL`, s.w.ws, ids, s.actor)
 	s.b.Queue(`SELECT FROM runs WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, s.w.ws, runs)
 	s.b.Queue(`
-		UPDATE runs r SET stop_reason = 'cancelled', stop_detail = u.detail, stop_at = clock_timestamp()
-		FROM unnest($2::uuid[], $3::text[]) AS u (id, detail)
-		WHERE r.workspace_id = $1 AND r.id = u.id AND r.stop_reason = '' AND r.state IN ('leased', 'running', 'waiting')`, s.w.ws, runs, details)
+		UPDATE runs SET stop_reason = 'cancelled', stop_detail = $3::jsonb ->> id::text, stop_at = clock_timestamp()
+		WHERE workspace_id = $1 AND id = ANY($2) AND stop_reason = '' AND state IN ('leased', 'running', 'waiting')`, s.w.ws, runs, details)
 }

@@ -110,25 +110,3 @@ func (w WorkspaceDB) CancelTask(ctx context.Context, actor corp.Actor, id corp.T
 	})
 	return task, err
 }
-
-// RetryTask gives a task that failed, died or was cancelled one more attempt, at
-// once, under the same budget. Any other state is a conflict.
-func (w WorkspaceDB) RetryTask(ctx context.Context, actor corp.Actor, id corp.TaskID) (task corp.Task, err error) {
-	err = w.in(ctx, func(tx pgx.Tx) error {
-		if task, err = w.lockTask(ctx, tx, id); err != nil {
-			return err
-		}
-		if !task.State.Final() || task.State == corp.TaskSucceeded {
-			return corp.Conflict("This task is "+string(task.State)+" and cannot be tried again.", "Only a failed, dead or cancelled task can: submit a new one.")
-		}
-		if err := inTime(ctx, tx, task); err != nil {
-			return err
-		}
-		if err := w.nextRun(ctx, tx, task, actor, 0, why{Reason: corp.ReasonRetry, Detail: "Tried again by " + string(actor) + "."}); err != nil {
-			return err
-		}
-		task, err = w.task(ctx, tx, id)
-		return err
-	})
-	return task, err
-}

@@ -12,21 +12,25 @@ import (
 // unblock queues those of the blocked tasks that follow ended ones which now
 // follow nobody that has not ended.
 func (s *spreading) unblock(ctx context.Context, ended []corp.TaskID) error {
+	// In two steps: joined, the planner may go through all of one for each of the other.
+	followers, err := collect(ctx, s.tx, pgx.RowTo[corp.TaskID], `
+		SELECT DISTINCT task_id FROM task_dependencies WHERE workspace_id = $1 AND depends_on = ANY($2)`, s.w.ws, ended)
+	if err != nil || len(followers) == 0 {
+		return err
+	}
 	waiting, err := collect(ctx, s.tx, pgx.RowTo[corp.TaskID], `
-		SELECT id FROM tasks
-		WHERE workspace_id = $1 AND state = 'blocked' AND id IN (
-			SELECT d.task_id FROM task_dependencies d WHERE d.workspace_id = $1 AND d.depends_on = ANY($2))
-		ORDER BY id FOR NO KEY UPDATE`, s.w.ws, ended)
+		SELECT id FROM tasks WHERE workspace_id = $1 AND id = ANY($2) AND state = 'blocked' ORDER BY id FOR NO KEY UPDATE`, s.w.ws, followers)
 	if err != nil || len(waiting) == 0 {
 		return err
 	}
-	// Another statement: it sees what was committed while this one waited for the locks.
+	// Another statement: it sees what was committed while this one waited for the
+	// locks. LIMIT 1 keeps it row by row, through the indexes.
 	ready, err := collect(ctx, s.tx, pgx.RowTo[corp.TaskID], `
 		SELECT u.id FROM unnest($2::uuid[]) AS u (id)
-		WHERE NOT EXISTS (
-			SELECT FROM task_dependencies d
+		WHERE (
+			SELECT true FROM task_dependencies d
 			CROSS JOIN LATERAL (SELECT p.state FROM tasks p WHERE p.workspace_id = $1 AND p.id = d.depends_on LIMIT 1) p
-			WHERE d.workspace_id = $1 AND d.task_id = u.id AND p.state IN ('queued', 'running', 'blocked'))
+			WHERE d.workspace_id = $1 AND d.task_id = u.id AND p.state IN ('queued', 'running', 'blocked') LIMIT 1) IS NULL
 		ORDER BY u.id`, s.w.ws, waiting)
 	if err != nil || len(ready) == 0 {
 		return err
@@ -41,10 +45,14 @@ func (s *spreading) queueReady(ctx context.Context, ready []corp.TaskID) error {
 		RunID    corp.RunID
 		Attempts int
 	}
+	runs := map[string]string{}
+	for i, run := range sortedIDs[corp.RunID](len(ready)) {
+		runs[ready[i].UUID()] = run.UUID()
+	}
 	tasks, err := collect(ctx, s.tx, pgx.RowToStructByName[begun], `
-		UPDATE tasks t SET state = 'queued', reason = '', detail = '', attempts = t.attempts + 1, run_id = u.run
-		FROM unnest($2::uuid[], $3::uuid[]) AS u (id, run) WHERE t.workspace_id = $1 AND t.id = u.id
-		RETURNING t.id, t.run_id, t.attempts`, s.w.ws, ready, sortedIDs[corp.RunID](len(ready)))
+		UPDATE tasks SET state = 'queued', reason = '', detail = '', attempts = attempts + 1, run_id = ($3::jsonb ->> id::text)::uuid
+		WHERE workspace_id = $1 AND id = ANY($2)
+		RETURNING id, run_id, attempts`, s.w.ws, ready, runs)
 	if err != nil {
 		return fmt.Errorf("unblock tasks: %w", err)
 	}
