@@ -92,9 +92,6 @@ func (s *spreading) run(ctx context.Context) error {
 
 // flush sends what was queued so far, so that later statements see it.
 func (s *spreading) flush(ctx context.Context) error {
-	if s.b.Len() == 0 {
-		return nil
-	}
 	err := send(ctx, s.tx, &s.b)
 	s.b = batch{}
 	return err
