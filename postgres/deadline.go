@@ -61,13 +61,8 @@ func timeLeft(ctx context.Context, tx pgx.Tx, task corp.Task) (*time.Duration, e
 	return new(task.DeadlineAt.Sub(now)), err
 }
 
-// inTime refuses another attempt at a task whose deadline has passed.
-func inTime(ctx context.Context, tx pgx.Tx, task corp.Task) error {
-	left, err := timeLeft(ctx, tx, task)
-	if err == nil && left != nil && *left <= 0 {
-		err = corp.Conflict("This task's deadline has passed.", "Submit a new one, with a later deadline.")
-	}
-	return err
+func pastDeadline() error {
+	return corp.Conflict("This task's deadline has passed.", "Submit a new one, with a later deadline.")
 }
 
 // clock reads the database's clock.

@@ -124,16 +124,16 @@ func asJSON[T any](v *T) (*string, error) {
 func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h held, e ending, ended event) error {
 	verdict := stopped(h, e) // a lost run that was told to stop is not tried again
 	again := verdict.reason.Retryable() && verdict.state != corp.RunSucceeded && verdict.state != corp.RunCancelled
-	left := 0
+	tries := 0 // that it has left
 	if again {
 		var err error
-		if left, err = w.attemptsLeft(ctx, tx, task.ID); err != nil {
+		if tries, err = w.attemptsLeft(ctx, tx, task.ID); err != nil {
 			return err
 		}
 	}
 	switch {
-	case again && left > 0:
-		delay := corp.RetryDelay(task.MaxAttempts-left, ms(task.Retry.BaseMS), ms(task.Retry.CapMS), rand.Int64N)
+	case again && tries > 0:
+		delay := corp.RetryDelay(task.MaxAttempts-tries, ms(task.Retry.BaseMS), ms(task.Retry.CapMS), rand.Int64N)
 		left, err := timeLeft(ctx, tx, task)
 		if err != nil {
 			return err
