@@ -62,9 +62,27 @@ func Parse(body []byte) (Request, error) {
 	return r, err
 }
 
+// edited are the fields that the gateway relies on. Some servers mind the case of
+// a name and others do not, so these must be spelled as the vendor spells them.
+var edited = map[string]bool{
+	"model": true, oldCap: true, newCap: true, "n": true, "stream": true, "stream_options": true, includeUsage: true,
+}
+
+const includeUsage = "include_usage"
+
+func spelled(key string) error {
+	if low := strings.ToLower(key); low != key && edited[low] {
+		return wire.Invalid(low, "The field "+strconv.Quote(key)+" is spelled "+strconv.Quote(low)+".")
+	}
+	return nil
+}
+
 // field reads one top-level field. A vendor's parser may not mind the case of a
 // name, so neither does this one.
 func (r *Request) field(s *wire.Scanner, key string) (err error) {
+	if err := spelled(key); err != nil {
+		return err
+	}
 	switch key = strings.ToLower(key); key {
 	case "model":
 		if r.model, err = s.Skip(); err == nil {
@@ -132,14 +150,17 @@ func (r *Request) streamOptions(s *wire.Scanner) error {
 	err := s.Object(func(key []byte) error {
 		r.emptyOptions = false
 		at, err := s.Skip()
-		if err != nil || !strings.EqualFold(string(key), "include_usage") {
+		if err == nil {
+			err = spelled(string(key))
+		}
+		if err != nil || string(key) != includeUsage {
 			return err
 		}
 		if r.hasInclude {
 			return wire.Invalid("stream_options.include_usage", "The field \"include_usage\" stands in the request twice.")
 		}
 		r.include, r.hasInclude = at, true
-		r.asksUsage = string(key) == "include_usage" && string(s.Bytes(at)) == "true"
+		r.asksUsage = string(s.Bytes(at)) == "true"
 		return nil
 	})
 	r.options = wire.Span{From: from, To: s.At()}
@@ -234,7 +255,7 @@ func (r Request) addCap(edits []wire.Edit, text, vendor string) (_ []wire.Edit, 
 
 // askUsage makes stream_options ask for the usage, with as few new bytes as it takes.
 func (r Request) askUsage(edits []wire.Edit) (_ []wire.Edit, front string) {
-	const ask = `"include_usage":true`
+	const ask = `"` + includeUsage + `":true`
 	switch {
 	case !r.hasOptions:
 		return edits, `"stream_options":{` + ask + `},`
