@@ -20,6 +20,56 @@ type Price struct {
 	Source          string      `json:"source"`         // where the row is from
 }
 
+// PriceSpec is a price as an operator adds it to the price book, in picodollars
+// per token, which is dollars per million tokens times a million. A price of zero
+// must be said, because it means that the model is free. What is not said of the
+// cache costs what fresh input costs.
+type PriceSpec struct {
+	Vendor          string       `json:"vendor" minLength:"1" maxLength:"60" doc:"As providers name it."`
+	Model           string       `json:"model" minLength:"1" maxLength:"200" doc:"The vendor's exact name."`
+	EffectiveFrom   *time.Time   `json:"effective_from,omitempty" doc:"Now when left out."`
+	Input           Picodollars  `json:"input" minimum:"0" doc:"Picodollars per token, as are all five."`
+	Output          Picodollars  `json:"output" minimum:"0"`
+	CacheRead       *Picodollars `json:"cache_read,omitempty" minimum:"0" doc:"The price of input when left out."`
+	CacheWriteShort *Picodollars `json:"cache_write_short,omitempty" minimum:"0" doc:"The price of input when left out."`
+	CacheWriteLong  *Picodollars `json:"cache_write_long,omitempty" minimum:"0" doc:"Unknown when left out: a budget then refuses to pay for it."`
+	ContextWindow   int64        `json:"context_window,omitempty" minimum:"0" maximum:"1000000000" doc:"Tokens; 0 when unknown."`
+	MaxOutput       int64        `json:"max_output,omitempty" minimum:"0" maximum:"1000000000" doc:"Tokens; 0 when unknown."`
+}
+
+// maxPrice is a thousand dollars per token: beyond any price, and far from overflow.
+const maxPrice Picodollars = 1_000_000_000_000_000
+
+// Price makes the row. It refuses, with an invalid error, what no vendor charges.
+func (s PriceSpec) Price(now time.Time) (Price, error) {
+	or := func(p *Picodollars, other Picodollars) Picodollars {
+		if p == nil {
+			return other
+		}
+		return *p
+	}
+	p := Price{
+		ID: NewID[PriceID](), Vendor: s.Vendor, Model: s.Model, EffectiveFrom: now, Input: s.Input, Output: s.Output,
+		CacheRead: or(s.CacheRead, s.Input), CacheWriteShort: or(s.CacheWriteShort, s.Input), CacheWriteLong: or(s.CacheWriteLong, 0),
+		ContextWindow: s.ContextWindow, MaxOutput: s.MaxOutput, Source: "operator",
+	}
+	if s.EffectiveFrom != nil {
+		p.EffectiveFrom = *s.EffectiveFrom
+	}
+	for _, x := range []Picodollars{p.Input, p.Output, p.CacheRead, p.CacheWriteShort, p.CacheWriteLong} {
+		if x < 0 || x > maxPrice {
+			return Price{}, Invalid("input", "A price is between 0 and a thousand dollars per token.", "Prices are picodollars per token: 1,000,000 is a dollar per million tokens.")
+		}
+	}
+	return p, nil
+}
+
+// PriceFilter narrows a list of prices; an empty field matches all.
+type PriceFilter struct {
+	Vendor string
+	Model  string
+}
+
 // Cost returns the exact sum of tokens x price, rounded up once to a nanodollar.
 // It is the only place that multiplies tokens by prices.
 func (p Price) Cost(u Usage) Nanodollars {

@@ -37,6 +37,8 @@ const (
 	RepositoryWrite Action = "repository.write"
 	ProviderRead    Action = "provider.read"
 	ProviderWrite   Action = "provider.write"
+	PriceRead       Action = "price.read"
+	PriceWrite      Action = "price.write" // of the installation's price book
 	TaskRead        Action = "task.read"
 	TaskWrite       Action = "task.write" // submit, cancel, retry
 	ScheduleRead    Action = "schedule.read"
@@ -57,7 +59,8 @@ var least = map[Action]Role{
 	AgentRead: RoleViewer, AgentWrite: RoleMember,
 	RepositoryRead: RoleViewer, RepositoryWrite: RoleMember,
 	ProviderRead: RoleViewer, ProviderWrite: RoleAdmin,
-	TaskRead: RoleViewer, TaskWrite: RoleMember,
+	PriceRead: RoleViewer,
+	TaskRead:  RoleViewer, TaskWrite: RoleMember,
 	ScheduleRead: RoleViewer, ScheduleWrite: RoleMember,
 	UsageRead:  RoleViewer,
 	APIKeyRead: RoleAdmin, APIKeyWrite: RoleAdmin,
@@ -68,7 +71,7 @@ var least = map[Action]Role{
 var special = map[Role][]Action{
 	RoleRunner:   {RunnerLease},
 	RoleRun:      {ModelCall},
-	RoleOperator: {WorkspaceManage, ServerRead},
+	RoleOperator: {WorkspaceManage, ServerRead, PriceWrite},
 }
 
 var ladder = map[Role]int{RoleViewer: 1, RoleMember: 2, RoleAdmin: 3, RoleOwner: 4}

@@ -131,7 +131,7 @@ func TestNoBodySetsWhatOnlyTheServerDecides(t *testing.T) {
 	n := 0
 	for _, op := range operations {
 		key := o.keys[corp.RoleOwner]
-		if special, ok := map[corp.Action]string{corp.RunnerLease: o.keys[corp.RoleRunner], corp.WorkspaceManage: h.operator}[op.action]; ok {
+		if special, ok := map[corp.Action]string{corp.RunnerLease: o.keys[corp.RoleRunner], corp.WorkspaceManage: h.operator, corp.PriceWrite: h.operator}[op.action]; ok {
 			key = special
 		}
 		method, _, _ := strings.Cut(op.route, " ")

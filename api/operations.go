@@ -34,6 +34,9 @@ var operations = []operation{
 	{id: "updateProvider", route: "PUT /v1/providers/{provider}", action: corp.ProviderWrite, tag: "providers", summary: "Change a provider or its key", handle: with((*API).updateProvider)},
 	{id: "archiveProvider", route: "DELETE /v1/providers/{provider}", action: corp.ProviderWrite, tag: "providers", summary: "Take a provider out of use", handle: with((*API).archiveProvider)},
 
+	{id: "listPrices", route: "GET /v1/prices", action: corp.PriceRead, tag: "providers", summary: "The price book, the newest rows first", handle: with((*API).prices)},
+	{id: "addPrice", route: "POST /v1/prices", action: corp.PriceWrite, tag: "providers", summary: "Add a model's price to the price book", status: http.StatusCreated, handle: with((*API).addPrice)},
+
 	{id: "uploadSource", route: "POST /v1/blobs", action: corp.TaskWrite, tag: "blobs", summary: "Store a git bundle for a task's source_id", status: http.StatusCreated, upload: true, handle: with((*API).uploadSource)},
 	{id: "downloadBlob", route: "GET /v1/blobs/{blob}", action: corp.TaskRead, tag: "blobs", summary: "Stored bytes", serves: []string{"application/octet-stream"}, handle: with((*API).downloadBlob)},
 

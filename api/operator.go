@@ -59,6 +59,29 @@ func (a *API) createWorkspace(ctx context.Context, who corp.Identity, in *create
 	return &body[newWorkspace]{newWorkspace{ws, key, secret}}, nil
 }
 
+// PricesInput narrows the price book.
+type PricesInput struct {
+	PageInput
+	Vendor string `query:"vendor" maxLength:"60"`
+	Model  string `query:"model" maxLength:"200" doc:"The vendor's exact name."`
+}
+
+// prices lists what is public: the price book holds nothing of any workspace.
+func (a *API) prices(ctx context.Context, _ corp.Identity, in *PricesInput) (*body[corp.List[corp.Price]], error) {
+	return answerList(a.system("list prices").PriceList(ctx, corp.PriceFilter{Vendor: in.Vendor, Model: in.Model}, in.page()))
+}
+
+type addPriceInput struct{ Body corp.PriceSpec }
+
+func (a *API) addPrice(ctx context.Context, who corp.Identity, in *addPriceInput) (*body[corp.Price], error) {
+	price, err := in.Body.Price(time.Now().UTC().Truncate(time.Microsecond))
+	if err != nil {
+		return nil, err
+	}
+	price.Source = "added by " + string(who.Actor)
+	return answer(a.system("operator adds a price").AddPrice(ctx, price))
+}
+
 // enlist writes a runner down: a pool's with the installation, another with its workspace.
 func (a *API) enlist(ctx context.Context, who corp.Identity, r corp.Registration) (corp.Runner, error) {
 	if who.Workspace.IsZero() {

@@ -11,7 +11,8 @@ import (
 // providerRequest mirrors client.ProviderRequest.
 type providerRequest struct {
 	corp.ProviderSpec
-	Key string `json:"key,omitempty" maxLength:"4000" doc:"The vendor's key, never shown again. Required for a new provider; left out of a change, the stored one stays."`
+	Key   string `json:"key,omitempty" maxLength:"4000" doc:"The vendor's key, never shown again. Required for a new provider unless no_key is set; left out of a change, the stored one stays."`
+	NoKey bool   `json:"no_key,omitempty" doc:"The vendor takes no key, as a model server of your own may: none is kept or sent."`
 }
 
 // ProviderInput names a provider in the path.
@@ -31,24 +32,24 @@ func (a *API) providers(ctx context.Context, who corp.Identity, in *PageInput) (
 }
 
 func (a *API) createProvider(ctx context.Context, who corp.Identity, in *createProviderInput) (*body[corp.Provider], error) {
-	spec, err := checkProvider(in.Body.ProviderSpec)
+	spec, err := in.Body.check()
 	if err != nil {
 		return nil, err
 	}
-	if in.Body.Key == "" {
-		return nil, corp.Invalid("key", "A provider needs the vendor's key.", "Add it as key; it is sealed and never shown again.")
+	if in.Body.Key == "" && !in.Body.NoKey {
+		return nil, corp.Invalid("key", "A provider needs the vendor's key.", "Add it as key; it is sealed and never shown again. For a server that takes none, set no_key.")
 	}
 	id := corp.NewID[corp.ProviderID]()
 	return answer(a.DB.In(who.Workspace).CreateProvider(ctx, who.Actor, id, spec, a.sealKey(who, id, in.Body.Key)))
 }
 
 func (a *API) updateProvider(ctx context.Context, who corp.Identity, in *updateProviderInput) (*body[corp.Provider], error) {
-	spec, err := checkProvider(in.Body.ProviderSpec)
+	spec, err := in.Body.check()
 	if err != nil {
 		return nil, err
 	}
 	var sealed []byte
-	if in.Body.Key != "" {
+	if in.Body.Key != "" || in.Body.NoKey {
 		sealed = a.sealKey(who, in.Provider, in.Body.Key)
 	}
 	return answer(a.DB.In(who.Workspace).UpdateProvider(ctx, who.Actor, in.Provider, spec, sealed))
@@ -62,9 +63,10 @@ func (a *API) sealKey(who corp.Identity, id corp.ProviderID, key string) []byte 
 	return a.Ring.Seal([]byte(key), who.Workspace.String(), "provider", id.String())
 }
 
-// checkProvider refuses an address that the vendor's key must not be sent to by
-// mistake, and fills in the vendor.
-func checkProvider(spec corp.ProviderSpec) (corp.ProviderSpec, error) {
+// check refuses an address that the vendor's key must not be sent to by mistake,
+// and fills in the vendor.
+func (r providerRequest) check() (corp.ProviderSpec, error) {
+	spec := r.ProviderSpec
 	spec.BaseURL = strings.TrimRight(spec.BaseURL, "/")
 	u, err := url.Parse(spec.BaseURL)
 	switch {
@@ -72,8 +74,14 @@ func checkProvider(spec corp.ProviderSpec) (corp.ProviderSpec, error) {
 		return spec, corp.Invalid("base_url", "That is not the address of a vendor.", "Write it like https://api.anthropic.com.")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return spec, corp.Invalid("base_url", "A vendor's address has no user, query or fragment.", "Put the key into key.")
-	case strings.HasSuffix(u.Path, "/v1"):
+	case r.NoKey && r.Key != "":
+		return spec, corp.Invalid("no_key", "A provider has a key or it has none.", "Leave key or no_key out.")
+	case spec.Dialect == corp.DialectAnthropic && strings.HasSuffix(u.Path, "/v1"):
 		return spec, corp.Invalid("base_url", "The address ends with /v1, which is added to it.", "Leave the /v1 out.")
+	case strings.HasSuffix(u.Path, "/chat/completions"):
+		return spec, corp.Invalid("base_url", "The address ends with /chat/completions, which is added to it.", "Leave that out.")
+	case spec.Dialect == corp.DialectOpenAI && spec.Vendor == "" && u.Hostname() != "api.openai.com":
+		return spec, corp.Invalid("vendor", "Many vendors speak this dialect, and prices go by the vendor.", "Name it as the price book does, such as together, groq or deepseek; a server of your own gets a name of its own.")
 	}
 	if spec.Vendor == "" {
 		spec.Vendor = spec.Dialect

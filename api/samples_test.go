@@ -102,6 +102,13 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 		return one(sample{path: map[string]string{"provider": o.provider(t).String()}})
 	},
 
+	"listPrices": func(*testing.T, *office, string) []sample {
+		return one(sample{query: url.Values{"vendor": {"nobody"}}})
+	},
+	"addPrice": func(*testing.T, *office, string) []sample {
+		return one(sample{body: corp.PriceSpec{Vendor: "local", Model: unique("model")}})
+	},
+
 	"uploadSource": func(*testing.T, *office, string) []sample { return one(sample{bytes: "a bundle"}) },
 	"downloadBlob": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"blob": o.source(t).String()}})

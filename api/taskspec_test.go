@@ -89,13 +89,30 @@ func TestATaskNamesExactlyOneSource(t *testing.T) {
 
 func TestAVendorsAddressIsChecked(t *testing.T) {
 	t.Parallel()
-	spec, err := checkProvider(corp.ProviderSpec{Name: "x", Dialect: corp.DialectAnthropic, BaseURL: "https://api.anthropic.com/"})
-	if err != nil || spec.BaseURL != "https://api.anthropic.com" || spec.Vendor != "anthropic" {
-		t.Errorf("%+v, %v", spec, err)
+	check := func(dialect, url, vendor string) (corp.ProviderSpec, error) {
+		return providerRequest{ProviderSpec: corp.ProviderSpec{Name: "x", Dialect: dialect, BaseURL: url, Vendor: vendor}}.check()
+	}
+	for _, good := range []struct{ dialect, url, vendor, wantURL, wantVendor string }{
+		{corp.DialectAnthropic, "https://api.anthropic.com/", "", "https://api.anthropic.com", "anthropic"},
+		{corp.DialectOpenAI, "https://api.openai.com", "", "https://api.openai.com", "openai"},
+		{corp.DialectOpenAI, "https://api.openai.com/v1/", "", "https://api.openai.com/v1", "openai"},
+		{corp.DialectOpenAI, "http://127.0.0.1:11434/v1", "ollama", "http://127.0.0.1:11434/v1", "ollama"},
+	} {
+		if spec, err := check(good.dialect, good.url, good.vendor); err != nil || spec.BaseURL != good.wantURL || spec.Vendor != good.wantVendor {
+			t.Errorf("%+v: %+v, %v", good, spec, err)
+		}
 	}
 	for _, bad := range []string{"", "api.anthropic.com", "file:///x", "https://", "https://u:p@example.com", "https://example.com/v1", "https://example.com/v1/", "https://example.com?x=1", "https://example.com#x", "gopher://example.com"} {
-		if _, err := checkProvider(corp.ProviderSpec{BaseURL: bad}); corp.KindOf(err) != corp.KindInvalid {
+		if _, err := check(corp.DialectAnthropic, bad, ""); corp.KindOf(err) != corp.KindInvalid {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+	for _, bad := range [][2]string{{"https://e.example/v1/chat/completions", "x"}, {"https://e.example/v1", ""}, {"https://api.openai.com.e.example/v1", ""}} {
+		if _, err := check(corp.DialectOpenAI, bad[0], bad[1]); corp.KindOf(err) != corp.KindInvalid {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if _, err := (providerRequest{ProviderSpec: corp.ProviderSpec{Dialect: corp.DialectOpenAI, BaseURL: "http://x/v1", Vendor: "x"}, Key: "k", NoKey: true}).check(); corp.KindOf(err) != corp.KindInvalid {
+		t.Errorf("a key and none: %v", err)
 	}
 }

@@ -8,10 +8,12 @@ import (
 )
 
 // ProviderRequest asks for a provider, or for a change of one. Key is the
-// vendor's key; an empty key leaves the stored one as it is.
+// vendor's key; an empty key leaves the stored one as it is. NoKey says that the
+// vendor takes none.
 type ProviderRequest struct {
 	corp.ProviderSpec
-	Key string `json:"key,omitempty"`
+	Key   string `json:"key,omitempty"`
+	NoKey bool   `json:"no_key,omitempty"`
 }
 
 // Providers lists the workspace's providers and the installation's.

@@ -30,6 +30,31 @@ func (s SystemDB) SeedPrices(ctx context.Context, prices []corp.Price) (added in
 	return added, err
 }
 
+// AddPrice adds a row to the price book. One of the same vendor, model and date is
+// a conflict: rows are never changed, because calls point at them.
+func (s SystemDB) AddPrice(ctx context.Context, p corp.Price) (added corp.Price, err error) {
+	err = s.in(ctx, func(tx pgx.Tx) error {
+		added, err = collectOne(ctx, tx, "price", pgx.RowToStructByName[corp.Price], `
+			INSERT INTO prices (`+priceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING `+priceColumns,
+			p.ID, p.Vendor, p.Model, p.EffectiveFrom, p.Input, p.CacheRead, p.CacheWriteShort, p.CacheWriteLong, p.Output, p.ContextWindow, p.MaxOutput, p.Source)
+		return err
+	})
+	return added, err
+}
+
+// PriceList returns the rows of the price book that match, the newest first.
+func (s SystemDB) PriceList(ctx context.Context, f corp.PriceFilter, p corp.Page) (corp.List[corp.Price], error) {
+	from, limit, err := start(p)
+	if err != nil {
+		return corp.List[corp.Price]{}, err
+	}
+	found, err := querySystem(ctx, s, pgx.RowToStructByName[corp.Price], `
+		SELECT `+priceColumns+` FROM prices
+		WHERE ($1 = '' OR vendor = $1) AND ($2 = '' OR model = $2) AND (effective_from, id) < ($3, $4)
+		ORDER BY effective_from DESC, id DESC LIMIT $5`, f.Vendor, f.Model, from.at, from.id, limit+1)
+	return page(found, limit, func(p corp.Price) position { return position{p.EffectiveFrom, p.ID} }), err
+}
+
 // Prices returns the whole price book, by vendor, model and date.
 func (s SystemDB) Prices(ctx context.Context) ([]corp.Price, error) {
 	return querySystem(ctx, s, pgx.RowToStructByName[corp.Price], `SELECT `+priceColumns+` FROM prices ORDER BY vendor, model, effective_from`)

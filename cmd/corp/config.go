@@ -54,6 +54,7 @@ type config struct {
 	LeaderTTL     time.Duration
 	DrainDelay    time.Duration
 	AnthropicURL  string
+	OpenAIURL     string
 	Check         bool
 }
 
@@ -93,6 +94,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.PollWait, "poll-wait", 30*time.Second, "how long a runner's poll waits for work")
 	f.DurationVar(&c.DrainDelay, "drain-delay", 0, "on SIGTERM: how long /ready says no before the server answers no more; set it above the load balancer's interval")
 	f.StringVar(&c.AnthropicURL, "anthropic-url", "https://api.anthropic.com", "where ANTHROPIC_API_KEY is used, when it is set")
+	f.StringVar(&c.OpenAIURL, "openai-url", "https://api.openai.com/v1", "where OPENAI_API_KEY is used, when it is set")
 	f.BoolVar(&c.Check, "check", false, "check the configuration, print it without secrets, and end")
 }
 

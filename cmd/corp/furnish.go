@@ -15,6 +15,7 @@ import (
 
 const (
 	anthropicKeyEnv  = "ANTHROPIC_API_KEY"
+	openaiKeyEnv     = "OPENAI_API_KEY"
 	defaultWorkspace = "default"
 )
 
@@ -39,16 +40,30 @@ func (s *server) furnish(ctx context.Context) error {
 	return writeLocal(s.config.Data, s.local)
 }
 
+// vendor is one whose key may stand in the environment. Its provider, its dialect
+// and its prices have the same name.
+type vendor struct{ name, url, keyEnv string }
+
+func (s *server) vendors() []vendor {
+	return []vendor{
+		{corp.DialectAnthropic, s.config.AnthropicURL, anthropicKeyEnv},
+		{corp.DialectOpenAI, s.config.OpenAIURL, openaiKeyEnv},
+	}
+}
+
 // offerProviders makes the vendor keys in the environment usable by every
 // workspace; the keys themselves stay there.
 func (s *server) offerProviders(ctx context.Context) error {
 	var offered []postgres.InstallationProvider
-	if s.env.Getenv(anthropicKeyEnv) != "" {
+	for _, v := range s.vendors() {
+		if s.env.Getenv(v.keyEnv) == "" {
+			continue
+		}
 		offered = append(offered, postgres.InstallationProvider{
 			Provider: corp.Provider{ID: corp.NewID[corp.ProviderID](), ProviderSpec: corp.ProviderSpec{
-				Name: "anthropic", Dialect: corp.DialectAnthropic, BaseURL: strings.TrimSuffix(s.config.AnthropicURL, "/"), Vendor: "anthropic",
+				Name: v.name, Dialect: v.name, BaseURL: strings.TrimSuffix(v.url, "/"), Vendor: v.name,
 			}, Installation: true, CreatedBy: corp.ActorSystem},
-			KeyEnv: anthropicKeyEnv,
+			KeyEnv: v.keyEnv,
 		})
 	}
 	if err := s.db.System("offer providers").SetInstallationProviders(ctx, offered); err != nil {
@@ -130,11 +145,16 @@ func (s *server) announce() {
 	} else {
 		line("runner", fmt.Sprintf("%d slots, sandbox %s", s.config.Slots, s.config.Sandbox))
 	}
-	if s.env.Getenv(anthropicKeyEnv) == "" {
-		line("provider", "none yet: corp provider add, or set "+anthropicKeyEnv+"; corp demo needs none")
-	} else {
-		line("provider", "anthropic, with "+anthropicKeyEnv)
+	var offered []string
+	for _, v := range s.vendors() {
+		if s.env.Getenv(v.keyEnv) != "" {
+			offered = append(offered, v.name+", with "+v.keyEnv)
+		}
 	}
+	if len(offered) == 0 {
+		offered = []string{"none yet: corp provider add, or set " + anthropicKeyEnv + " or " + openaiKeyEnv + "; corp demo needs none"}
+	}
+	line("provider", strings.Join(offered, "; "))
 	line("signed in", "the command line on this machine is, through "+s.config.path(localFile))
 	if s.fresh {
 		line("elsewhere", fmt.Sprintf("corp key create laptop --role member, then CORP_SERVER=%s CORP_KEY=…", s.url()))

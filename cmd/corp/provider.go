@@ -46,20 +46,31 @@ func newProviderAdd(o *options) *cobra.Command {
 	var replace bool
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Add a vendor account",
-		Long: "Adds a vendor account. Its key is read from the variable that --key-env names, sealed\nby the server and never shown again; agents never see it.",
+		Long: `Adds a vendor account. Its key is read from the variable that --key-env names, sealed
+by the server and never shown again; agents never see it.
+
+The dialect anthropic is the Messages API; its address goes without the /v1. The
+dialect openai is Chat Completions, which many vendors and servers speak; its
+address is what their clients take as base URL. Prices go by --vendor: a model
+whose price the price book does not know cannot be used under a budget, so for a
+server of your own say what its models cost with "corp price add".`,
+		Example: `  corp provider add together --dialect openai --base-url https://api.together.xyz/v1 --vendor together --key-env TOGETHER_API_KEY
+  corp provider add ollama --dialect openai --base-url http://127.0.0.1:11434/v1 --vendor ollama --no-key`,
 		Args: cobra.ExactArgs(1),
 	}
 	f := cmd.Flags()
-	f.StringVar(&ask.Dialect, "dialect", corp.DialectAnthropic, "the protocol that it speaks")
-	f.StringVar(&ask.BaseURL, "base-url", "", "its address, without /v1")
+	f.StringVar(&ask.Dialect, "dialect", corp.DialectAnthropic, "the protocol that it speaks: anthropic or openai")
+	f.StringVar(&ask.BaseURL, "base-url", "", "its address; for anthropic without /v1")
 	f.StringVar(&keyEnv, "key-env", "", "the environment variable that holds its key")
-	f.StringVar(&ask.Vendor, "vendor", "", "whose prices apply (default: the dialect's vendor)")
+	f.StringVar(&ask.Vendor, "vendor", "", "whose prices apply (default: the dialect's vendor, at its own address)")
+	f.BoolVar(&ask.NoKey, "no-key", false, "it takes no key")
 	f.BoolVar(&replace, "replace", false, "replace the provider of this name, or only its key")
 	_ = cmd.MarkFlagRequired("base-url")
-	_ = cmd.MarkFlagRequired("key-env")
+	cmd.MarkFlagsOneRequired("key-env", "no-key")
+	cmd.MarkFlagsMutuallyExclusive("key-env", "no-key")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ask.Name = args[0]
-		if ask.Key = o.env.Getenv(keyEnv); ask.Key == "" {
+		if ask.Key = o.env.Getenv(keyEnv); ask.Key == "" && !ask.NoKey {
 			return usageError{corp.Invalid("key-env", fmt.Sprintf("The environment variable %q is empty or not set.", keyEnv), "Put the vendor's key in it: export "+keyEnv+"=…")}
 		}
 		c, err := o.connect()

@@ -21,8 +21,9 @@ func newUp(o *options) *cobra.Command {
 		Long: `Starts all of Generic Corp in one process, with PostgreSQL inside, until ctrl-c.
 
 Every flag is also a variable (CORP_ and its name in capitals, dashes as
-underscores) and a line in the configuration file. ANTHROPIC_API_KEY is picked
-up as the provider "anthropic" of every workspace.`,
+underscores) and a line in the configuration file. ANTHROPIC_API_KEY and
+OPENAI_API_KEY are picked up as the providers "anthropic" and "openai" of every
+workspace.`,
 		Args: cobra.NoArgs,
 	}
 	c.flags(cmd.Flags())
@@ -32,9 +33,11 @@ up as the provider "anthropic" of every workspace.`,
 		}
 		if c.Check {
 			shown := c.describe(cmd.Flags())
-			shown["anthropic-api-key"] = "not set"
-			if o.env.Getenv(anthropicKeyEnv) != "" {
-				shown["anthropic-api-key"] = "set"
+			for name, variable := range map[string]string{"anthropic-api-key": anthropicKeyEnv, "openai-api-key": openaiKeyEnv} {
+				shown[name] = "not set"
+				if o.env.Getenv(variable) != "" {
+					shown[name] = "set"
+				}
 			}
 			return printYAML(o.env.Out, shown)
 		}
