@@ -84,6 +84,7 @@ func newVictim(t *testing.T, h *house) *victim {
 	add(agent.ID.String())
 	add(o.repository(t).String())
 	add(o.schedule(t).String())
+	add(o.batch(t).String())
 	add(o.provider(t).String())
 	add(o.source(t).String())
 	add(offer.TaskID.String())
@@ -206,7 +207,7 @@ func findIDs(t *testing.T, op operation, s sample) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	add := func(place, text string) {
-		for _, prefix := range []string{"agent", "repo", "provider", "task", "run", "runner", "blob", "key", "schedule"} {
+		for _, prefix := range []string{"agent", "repo", "provider", "task", "run", "runner", "blob", "key", "schedule", "batch"} {
 			if strings.HasPrefix(text, prefix+"_") && len(text) == len(prefix)+27 {
 				found[place] = text
 			}

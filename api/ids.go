@@ -36,6 +36,8 @@ func describeIDs(r huma.Registry) {
 	describeID[corp.CallID](r)
 	describeID[corp.BlobID](r)
 	describeID[corp.PriceID](r)
+	describeID[corp.BatchID](r)
+	describeID[corp.ScheduleID](r)
 }
 
 func describeID[I corp.AnyID](r huma.Registry) {

@@ -113,7 +113,7 @@ func expected(op operation, c caller) int {
 // missing thing gets.
 func checkFar(t *testing.T, op operation, c caller, s sample, o *office, got reply) {
 	t.Helper()
-	names := len(s.path) > 0 || s.query.Has("task") || s.query.Has("run") || s.query.Has("agent") || s.query.Has("schedule") || op.id == "submitTask" || op.id == "createSchedule" || s.header["Corp-Runner"] != ""
+	names := len(s.path) > 0 || s.query.Has("task") || s.query.Has("run") || s.query.Has("agent") || s.query.Has("schedule") || op.id == "submitTask" || op.id == "submitBatch" || op.id == "redriveTasks" || op.id == "createSchedule" || s.header["Corp-Runner"] != ""
 	switch {
 	case names && got.status != http.StatusNotFound && got.status != http.StatusConflict:
 		t.Errorf("%s as %s: %d %s", op, c.name, got.status, got.body)

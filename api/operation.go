@@ -25,6 +25,7 @@ const (
 const (
 	maxBody        = 1 << 20
 	maxEntriesBody = 16 << 20
+	maxBatchBody   = 32 << 20
 	maxBlob        = 2 << 30
 	bodyPatience   = 30 * time.Second
 )

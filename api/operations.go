@@ -43,8 +43,15 @@ var operations = []operation{
 	{id: "listTasks", route: "GET /v1/tasks", action: corp.TaskRead, tag: "tasks", summary: "The workspace's tasks, newest first", handle: with((*API).tasks)},
 	{id: "submitTask", route: "POST /v1/tasks", action: corp.TaskWrite, tag: "tasks", summary: "Submit a task", status: http.StatusCreated, handle: with((*API).submitTask)},
 	{id: "getTask", route: "GET /v1/tasks/{task}", action: corp.TaskRead, tag: "tasks", summary: "A task", handle: with((*API).task)},
-	{id: "cancelTask", route: "POST /v1/tasks/{task}/cancel", action: corp.TaskWrite, tag: "tasks", summary: "Stop a task", handle: with((*API).cancelTask)},
+	{id: "cancelTask", route: "POST /v1/tasks/{task}/cancel", action: corp.TaskWrite, tag: "tasks", summary: "Stop a task and all beneath it", handle: with((*API).cancelTask)},
 	{id: "retryTask", route: "POST /v1/tasks/{task}/retry", action: corp.TaskWrite, tag: "tasks", summary: "Give a task another run", handle: with((*API).retryTask)},
+	{id: "redriveTask", route: "POST /v1/tasks/{task}/redrive", action: corp.TaskWrite, tag: "tasks", summary: "Give a dead or failed task all its attempts anew", handle: with((*API).redriveTask)},
+	{id: "redriveTasks", route: "POST /v1/tasks/redrive", action: corp.TaskWrite, tag: "tasks", summary: "Redrive the dead or failed tasks that a filter matches, the oldest first", handle: with((*API).redriveTasks)},
+	{id: "getTaskTree", route: "GET /v1/tasks/{task}/tree", action: corp.TaskRead, tag: "tasks", summary: "A task and all beneath it", handle: with((*API).taskTree)},
+
+	{id: "submitBatch", route: "POST /v1/batches", action: corp.TaskWrite, tag: "batches", summary: "Submit many tasks, all or none", status: http.StatusCreated, body: maxBatchBody, handle: with((*API).submitBatch)},
+	{id: "getBatch", route: "GET /v1/batches/{batch}", action: corp.TaskRead, tag: "batches", summary: "How far a batch has come", handle: with((*API).batch)},
+	{id: "cancelBatch", route: "POST /v1/batches/{batch}/cancel", action: corp.TaskWrite, tag: "batches", summary: "Stop what has not ended of a batch, and all beneath it", handle: with((*API).cancelBatch)},
 
 	{id: "listSchedules", route: "GET /v1/schedules", action: corp.ScheduleRead, tag: "schedules", summary: "The workspace's schedules", handle: with((*API).schedules)},
 	{id: "createSchedule", route: "POST /v1/schedules", action: corp.ScheduleWrite, tag: "schedules", summary: "Submit a task again and again, by the clock", status: http.StatusCreated, handle: with((*API).createSchedule)},

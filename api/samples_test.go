@@ -115,9 +115,27 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	},
 
 	"listTasks": func(t *testing.T, o *office, _ string) []sample {
-		return one(sample{query: url.Values{"state": {"queued"}, "agent": {o.agentOf(t).ID.String()}, "schedule": {o.schedule(t).String()}}})
+		return one(sample{query: url.Values{"state": {"queued"}, "agent": {o.agentOf(t).ID.String()}, "schedule": {o.schedule(t).String()}, "parent": {o.submit(t).ID.String()}, "batch": {o.batch(t).String()}, "reason": {"retry"}}})
 	},
 	"submitTask": submitSamples,
+	"submitBatch": func(t *testing.T, o *office, _ string) []sample {
+		source, repository, before := o.source(t), o.repository(t), o.submit(t).ID
+		return one(sample{body: corp.BatchSpec{Tasks: []corp.BatchTask{
+			{Ref: "a", TaskSpec: corp.TaskSpec{Prompt: "x", SourceID: &source, BaseCommit: strings.Repeat("a", 40), Agent: o.agentOf(t).ID.String()}},
+			{TaskSpec: corp.TaskSpec{Prompt: "x", RepositoryID: &repository, ParentID: new(o.submit(t).ID), After: []corp.Dependency{{Ref: "a"}, {TaskID: before}}}},
+		}}})
+	},
+	"getBatch":    batchSample,
+	"cancelBatch": batchSample,
+	"getTaskTree": taskSample,
+	"redriveTask": func(t *testing.T, o *office, _ string) []sample {
+		offer := o.running(t)
+		must[corp.Run](t)(o.runner().Finish(t.Context(), corp.Finish{Lease: offer.Lease, Outcome: corp.Outcome{State: corp.RunFailed, Reason: corp.ReasonCheckFailed}}))
+		return one(sample{path: map[string]string{"task": offer.TaskID.String()}})
+	},
+	"redriveTasks": func(t *testing.T, o *office, _ string) []sample {
+		return one(sample{body: corp.RedriveSpec{State: corp.TaskDead, Agent: o.agentOf(t).ID.String(), BatchID: new(o.batch(t)), ScheduleID: new(o.schedule(t))}})
+	},
 	"getTask":    taskSample,
 	"cancelTask": taskSample,
 	"retryTask": func(t *testing.T, o *office, _ string) []sample {
@@ -201,6 +219,17 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 		offer := o.running(t)
 		return one(sample{path: leasedPath(offer), header: leasedHeader(offer), query: url.Values{"kind": {"patch"}}, bytes: somePatch})
 	},
+}
+
+func batchSample(t *testing.T, o *office, _ string) []sample {
+	t.Helper()
+	return one(sample{path: map[string]string{"batch": o.batch(t).String()}})
+}
+
+func (o *office) batch(t *testing.T) corp.BatchID {
+	t.Helper()
+	spec := corp.BatchSpec{Tasks: []corp.BatchTask{{TaskSpec: corp.TaskSpec{Prompt: "x", RepositoryURL: someURL}}}}
+	return must[corp.Batch](t)(o.owner().SubmitBatch(t.Context(), spec, "")).ID
 }
 
 func one(s sample) []sample { return []sample{s} }

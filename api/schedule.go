@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"net/http"
 
 	"github.com/genericcorp/corp"
@@ -88,12 +87,4 @@ func submittedTask(task corp.Task, replayed bool) *submitTaskOutput {
 }
 
 // checkScheduledTask is checkTask for a task that stands within a schedule.
-func checkScheduledTask(spec corp.TaskSpec) error {
-	err := checkTask(spec)
-	if e, ok := errors.AsType[*corp.Error](err); ok {
-		moved := *e
-		moved.Field = "task." + e.Field
-		return &moved
-	}
-	return err
-}
+func checkScheduledTask(spec corp.TaskSpec) error { return inField("task.", checkTask(spec)) }

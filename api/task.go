@@ -14,7 +14,10 @@ type tasksInput struct {
 	State corp.TaskState `query:"state" enum:"queued,running,blocked,succeeded,failed,cancelled,dead"`
 	Agent string         `query:"agent" maxLength:"80" doc:"Name or id."`
 
-	Schedule string `query:"schedule" maxLength:"80" doc:"Name or id of the schedule that submitted them."`
+	Schedule string       `query:"schedule" maxLength:"80" doc:"Name or id of the schedule that submitted them."`
+	Parent   corp.TaskID  `query:"parent" doc:"Only the parts of this task."`
+	Batch    corp.BatchID `query:"batch"`
+	Reason   corp.Reason  `query:"reason" maxLength:"40" doc:"Why they are in their state."`
 }
 
 type taskInput struct {
@@ -34,7 +37,18 @@ type submitTaskOutput struct {
 
 func (a *API) tasks(ctx context.Context, who corp.Identity, in *tasksInput) (*body[corp.List[corp.Task]], error) {
 	db := a.DB.In(who.Workspace)
-	filter := corp.TaskFilter{State: in.State}
+	filter := corp.TaskFilter{State: in.State, Parent: in.Parent, Batch: in.Batch, Reason: in.Reason}
+	if err := checkReason(in.Reason); err != nil {
+		return nil, err
+	}
+	if err := a.exists(ctx, db, in.Parent, corp.RunID{}); err != nil {
+		return nil, err
+	}
+	if !in.Batch.IsZero() {
+		if _, err := db.Batch(ctx, in.Batch); err != nil {
+			return nil, err
+		}
+	}
 	if in.Agent != "" {
 		agent, err := db.Agent(ctx, in.Agent)
 		if err != nil {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -32,6 +33,17 @@ func checkTask(spec corp.TaskSpec) error {
 		}
 	}
 	return nil
+}
+
+// inField puts the place of what was checked before the field that an error names.
+func inField(place string, err error) error {
+	e, ok := errors.AsType[*corp.Error](err)
+	if !ok {
+		return err
+	}
+	moved := *e
+	moved.Field = place + e.Field
+	return &moved
 }
 
 func checkOneSource(spec corp.TaskSpec) error {

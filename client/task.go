@@ -14,6 +14,9 @@ type TaskQuery struct {
 	Agent string // name or id
 
 	Schedule string // name or id of the one that submitted them
+	Parent   corp.TaskID
+	Batch    corp.BatchID
+	Reason   corp.Reason
 }
 
 // Tasks lists the workspace's tasks, newest first.
@@ -22,6 +25,9 @@ func (c *Client) Tasks(ctx context.Context, query TaskQuery, page corp.Page) (co
 	setText(q, "state", string(query.State))
 	setText(q, "agent", query.Agent)
 	setText(q, "schedule", query.Schedule)
+	setText(q, "parent", query.Parent.String())
+	setText(q, "batch", query.Batch.String())
+	setText(q, "reason", string(query.Reason))
 	return fetch[corp.List[corp.Task]](ctx, c, request{method: http.MethodGet, path: "/v1/tasks", query: q})
 }
 
@@ -42,8 +48,8 @@ func (c *Client) SubmitTask(ctx context.Context, spec corp.TaskSpec, idempotency
 	return fetch[corp.Task](ctx, c, request{method: http.MethodPost, path: "/v1/tasks", header: header, body: spec, repeatable: true})
 }
 
-// CancelTask stops a task: a queued one at once, a running one through its
-// runner. A final one is returned as it is.
+// CancelTask stops a task and all beneath it: queued and blocked ones at once,
+// running ones through their runners. What has ended stays as it is.
 func (c *Client) CancelTask(ctx context.Context, id corp.TaskID) (corp.Task, error) {
 	return fetch[corp.Task](ctx, c, request{method: http.MethodPost, path: "/v1/tasks" + segment(id.String()) + "/cancel", repeatable: true})
 }
