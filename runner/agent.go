@@ -101,7 +101,7 @@ func (run *run) profile() (p sandbox.Profile, closeGateway func(), err error) {
 	upstream := run.agreed().GatewayURL
 	closeGateway = func() {}
 	if run.Sandbox != sandbox.None {
-		if closeGateway, err = run.openGateway(upstream); err != nil {
+		if closeGateway, err = run.openGateway(); err != nil {
 			return p, nil, err
 		}
 		p.Gateway = run.folder.Socket()
@@ -257,12 +257,8 @@ func (a *agent) end() string {
 }
 
 // openGateway opens the sandbox's way out.
-func (run *run) openGateway(upstream string) (func(), error) {
-	address, err := parseURL(upstream)
-	if err != nil {
-		return nil, err
-	}
-	gateway, err := sandbox.OpenGateway(run.folder.Socket(), address, run.logger)
+func (run *run) openGateway() (func(), error) {
+	gateway, err := sandbox.OpenGateway(run.folder.Socket(), run.ways, run.logger)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,8 @@ func (c Config) check() error {
 // Runner is one process's work for a server.
 type Runner struct {
 	Config
-	instance string // random per process
+	instance string        // random per process
+	ways     *sandbox.Ways // to the servers' gateways, for all runs
 
 	mu    sync.Mutex
 	leave context.CancelFunc // take nothing new
@@ -97,7 +98,9 @@ func New(c Config) (*Runner, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &Runner{Config: c, instance: rand.Text(), leave: func() {}, runs: map[corp.RunID]*run{}, freed: make(chan struct{}, 1)}, nil
+	r := &Runner{Config: c, instance: rand.Text(), leave: func() {}, runs: map[corp.RunID]*run{}, freed: make(chan struct{}, 1)}
+	r.ways = sandbox.NewWays(r.lookForGateways)
+	return r, nil
 }
 
 // Run serves until ctx ends or the server says that the runner should leave;
@@ -200,6 +203,16 @@ func (r *Runner) registerOnce(ctx context.Context) error {
 	return nil
 }
 
+// lookForGateways asks the server that can be reached now for gateways, when none
+// of the known ones can.
+func (r *Runner) lookForGateways() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := r.registerOnce(ctx); err != nil {
+		r.Logger.WarnContext(ctx, "no gateway can be reached, and no server names another", slog.Any("error", err))
+	}
+}
+
 // accept takes over the server's terms, if both speak the same protocol.
 func (r *Runner) accept(a corp.Registered) error {
 	if a.Protocol != corp.ProtocolVersion {
@@ -215,6 +228,13 @@ func (r *Runner) accept(a corp.Registered) error {
 	}
 	if t.heartbeat <= 0 || t.life <= t.heartbeat || t.ack <= 0 {
 		return &corp.Error{Kind: corp.KindInvalid, Code: "times", Message: "The server's lease times make no sense: a lease ends before it can be renewed.", Hint: "On the server, set the lease's TTL to at least three heartbeats plus the margin."}
+	}
+	gateways := a.GatewayURLs
+	if len(gateways) == 0 { // an older server
+		gateways = []string{a.GatewayURL}
+	}
+	if err := r.ways.Set(gateways); err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -3,7 +3,6 @@ package runner
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 
 	"github.com/genericcorp/corp"
@@ -92,14 +91,6 @@ func IsAgentSetting(name string) bool {
 	default:
 		return false
 	}
-}
-
-func parseURL(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return nil, corp.Invalid("gateway_url", "The server named a gateway whose address cannot be read.", "Set the server's gateway URL.")
-	}
-	return u, nil
 }
 
 func asError(err error) (*corp.Error, bool) { return errors.AsType[*corp.Error](err) }

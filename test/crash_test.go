@@ -39,10 +39,16 @@ type runnerProcess struct {
 // machine would.
 func (s *server) startRunner(name string, slots int) *runnerProcess {
 	s.t.Helper()
+	return s.startRunnerAt("http://"+s.listen, name, slots)
+}
+
+// startRunnerAt is startRunner for a runner that knows several servers.
+func (s *server) startRunnerAt(servers, name string, slots int) *runnerProcess {
+	s.t.Helper()
 	out := strings.Fields(s.must("key", "create", name, "--role", "runner"))
 	key := out[len(out)-1]
 	work := folder(s.t)
-	cmd := exec.Command(binary, "runner", "start", "--server", "http://"+s.listen, "--name", name, "--slots", strconv.Itoa(slots), "--work", work)
+	cmd := exec.Command(binary, "runner", "start", "--server", servers, "--name", name, "--slots", strconv.Itoa(slots), "--work", work)
 	cmd.Env = append(cleanEnv(work), "CORP_KEY="+key)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -9,12 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/genericcorp/corp"
 )
 
 const (
@@ -33,7 +30,8 @@ const (
 )
 
 // Gateway is the outer end of a sandbox's way out: it takes HTTP from the unix
-// socket and passes it to one URL and to no other, whatever the request says.
+// socket and passes it to the runner's gateways and to nobody else, whatever the
+// request says.
 // Bodies and streams pass at once and unchanged, and no header is added.
 type Gateway struct {
 	listener net.Listener
@@ -42,12 +40,8 @@ type Gateway struct {
 }
 
 // OpenGateway starts to listen on socket, a path in the run's own folder, with
-// mode 0600. What a sandbox sends is answered once Run is called. The upstream
-// is an absolute http or https URL; another one is an invalid error.
-func OpenGateway(socket string, upstream *url.URL, logger *slog.Logger) (*Gateway, error) {
-	if upstream == nil || upstream.Host == "" || (upstream.Scheme != "http" && upstream.Scheme != "https") {
-		return nil, corp.Invalid("gateway", "The gateway's URL is not an absolute http or https URL.", "Write it like http://127.0.0.1:7072.")
-	}
+// mode 0600. What a sandbox sends is answered once Run is called.
+func OpenGateway(socket string, ways *Ways, logger *slog.Logger) (*Gateway, error) {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open gateway socket: %w", err)
 	}
@@ -59,7 +53,7 @@ func OpenGateway(socket string, upstream *url.URL, logger *slog.Logger) (*Gatewa
 		return nil, errors.Join(fmt.Errorf("open gateway socket: %w", err), g.close())
 	}
 	g.server = &http.Server{
-		Handler:           passOn(upstream, logger),
+		Handler:           passOn(ways, logger),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -118,20 +112,19 @@ func (g *Gateway) listenUnix(path string) error {
 	return nil
 }
 
-func passOn(upstream *url.URL, logger *slog.Logger) http.Handler {
+func passOn(ways *Ways, logger *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.RawQuery = r.In.URL.RawQuery // byte for byte, even where it does not parse
-			r.SetURL(upstream)
 		},
-		Transport: &http.Transport{
+		Transport: &wayfarer{ways, &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			DisableCompression:  true, // so that no Accept-Encoding is added and no body unpacked
 			ForceAttemptHTTP2:   true,
 			MaxIdleConnsPerHost: 16,
 			IdleConnTimeout:     idleTimeout,
 			TLSHandshakeTimeout: dialTimeout,
-		},
+		}},
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

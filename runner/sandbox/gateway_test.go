@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,16 +25,21 @@ import (
 	"github.com/genericcorp/corp"
 )
 
+func waysTo(t *testing.T, urls ...string) *Ways {
+	t.Helper()
+	ways := NewWays(nil)
+	if err := ways.Set(urls); err != nil {
+		t.Fatal(err)
+	}
+	return ways
+}
+
 // openGateway runs a gateway to handler and returns the profile of a process
 // that may use it.
 func openGateway(t *testing.T, server *httptest.Server) (Folder, Profile) {
 	t.Helper()
 	f, p := place(t, Bubblewrap)
-	upstream, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := OpenGateway(f.Socket(), upstream, slog.New(slog.DiscardHandler))
+	g, err := OpenGateway(f.Socket(), waysTo(t, server.URL), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,13 +212,12 @@ func TestTheSocketIsPrivateAndALongPathWorks(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(server.Close)
-	upstream, _ := url.Parse(server.URL)
 	path := filepath.Join(t.TempDir(), strings.Repeat("d", 120), "gateway.sock")
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time over what a killed runner left
-		g, err := OpenGateway(path, upstream, slog.New(slog.DiscardHandler))
+		g, err := OpenGateway(path, waysTo(t, server.URL), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,9 +247,9 @@ func TestAGatewayThatIsDownAnswersWithAProblem(t *testing.T) {
 
 func TestAGatewayURLWithoutHostIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, u := range []*url.URL{nil, {}, {Scheme: "file", Host: "x"}, {Scheme: "http"}} {
-		if _, err := OpenGateway(filepath.Join(t.TempDir(), "s"), u, slog.New(slog.DiscardHandler)); corp.KindOf(err) != corp.KindInvalid {
-			t.Errorf("%v: got %v", u, err)
+	for _, u := range []string{"", "file://x", "http://", "http:x", "://"} {
+		if err := NewWays(nil).Set([]string{"http://127.0.0.1:1", u}); corp.KindOf(err) != corp.KindInvalid {
+			t.Errorf("%q: got %v", u, err)
 		}
 	}
 }
@@ -266,9 +269,8 @@ func TestTheEndOfRunCutsOpenStreams(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	t.Cleanup(server.Close)
-	upstream, _ := url.Parse(server.URL)
 	path := filepath.Join(t.TempDir(), "s")
-	g, err := OpenGateway(path, upstream, slog.New(slog.DiscardHandler))
+	g, err := OpenGateway(path, waysTo(t, server.URL), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

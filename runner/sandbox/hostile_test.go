@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,11 +44,7 @@ func TestConnectionsOfOneSandboxAreBounded(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
-	upstream, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := OpenGateway(socket, upstream, slog.New(slog.DiscardHandler))
+	g, err := OpenGateway(socket, waysTo(t, server.URL), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,115 @@
+package sandbox
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func gone(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	return server.URL
+}
+
+// through opens a way out over ways and returns a client of it.
+func through(t *testing.T, ways *Ways) *http.Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	g, err := OpenGateway(path, ways, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(t.Context()) }()
+	t.Cleanup(func() {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func say(t *testing.T, c *http.Client, text string) (int, string) {
+	t.Helper()
+	resp, err := c.Post("http://gateway/v1/x?q=%zz", "text/plain", strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func echo(t *testing.T, name string, asked *atomic.Int64) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(append([]byte(name+" "+r.URL.Path+" "), b...))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestAGatewayThatCannotBeReachedIsPassedOver(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	large := string(bytes.Repeat([]byte("x"), 3<<20))
+	c := through(t, waysTo(t, gone(t), gone(t), echo(t, "third", &asked)+"/base/"))
+	for range 2 {
+		if status, text := say(t, c, large); status != http.StatusOK || text != "third /base/v1/x "+large {
+			t.Fatalf("%d, %d bytes", status, len(text))
+		}
+	}
+	if asked.Load() != 2 {
+		t.Errorf("%d calls", asked.Load())
+	}
+}
+
+// What may have reached a gateway reaches no other: a vendor could bill both.
+func TestACallThatWasBegunIsNeverRepeated(t *testing.T) {
+	t.Parallel()
+	var cut, asked atomic.Int64
+	cutting := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		cut.Add(1)
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(cutting.Close)
+	c := through(t, waysTo(t, cutting.URL, echo(t, "other", &asked)))
+	if status, _ := say(t, c, "once"); status != http.StatusBadGateway || cut.Load() != 1 || asked.Load() != 0 {
+		t.Errorf("%d, the first was asked %d times, the other %d times", status, cut.Load(), asked.Load())
+	}
+}
+
+func TestWithoutAWayOtherGatewaysAreAskedFor(t *testing.T) {
+	t.Parallel()
+	var asked, lost atomic.Int64
+	there := echo(t, "new", &asked)
+	var ways *Ways
+	ways = NewWays(func() {
+		lost.Add(1)
+		if err := ways.Set([]string{there}); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := ways.Set([]string{gone(t)}); err != nil {
+		t.Fatal(err)
+	}
+	if status, text := say(t, through(t, ways), "hello"); status != http.StatusOK || text != "new /v1/x hello" || lost.Load() != 1 {
+		t.Errorf("%d %q, asked %d times", status, text, lost.Load())
+	}
+}
