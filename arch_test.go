@@ -72,7 +72,7 @@ var only = map[string][]string{
 const (
 	maxFileLines    = 500
 	maxFuncLines    = 80
-	maxPackageLines = 7000
+	maxPackageLines = 7500
 )
 
 var bannedNames = []string{"util", "utils", "common", "helper", "helpers", "base", "manager", "service", "impl", "misc", "shared", "lib"}
