@@ -13,7 +13,7 @@ import (
 const leasePerAck = 3
 
 // ClaimRuns leases queued runs, and returns those that it leased: not those that
-// somebody cancelled or claimed before, or whose time has not come. The leader's
+// somebody cancelled or claimed before, or whose time has not come or is over. The leader's
 // row is held until the commit, so that a new leader's term begins after it, and
 // a leader that is one no more claims nothing.
 func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int64, claims []Claim) (claimed []corp.RunID, err error) {
@@ -76,7 +76,7 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 		), t AS (
 			SELECT c.* FROM c
 			CROSS JOIN LATERAL (
-				SELECT t.state FROM tasks t WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id AND EXISTS (SELECT FROM fence)
+				SELECT t.state, t.deadline_at FROM tasks t WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id AND EXISTS (SELECT FROM fence)
 				LIMIT 1 FOR NO KEY UPDATE) task
 			CROSS JOIN LATERAL (
 				SELECT r.state, r.epoch, r.not_before FROM runs r WHERE r.workspace_id = c.workspace_id AND r.id = c.run_id
@@ -84,6 +84,7 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 				LIMIT 1 FOR NO KEY UPDATE) run
 			WHERE run.state = 'queued' AND run.epoch = c.epoch - 1
 				AND (run.not_before IS NULL OR run.not_before <= clock_timestamp())
+				AND (task.deadline_at IS NULL OR task.deadline_at > clock_timestamp())
 			OFFSET 0
 		), r AS (
 			UPDATE runs r SET state = 'leased', reason = '', detail = '', epoch = t.epoch, runner_id = t.runner_id, runner_name = t.runner_name,

@@ -100,6 +100,12 @@ func TestADelayedTaskIsNotClaimedBeforeItsTimeAndIsAtIt(t *testing.T) {
 	if claim() != 0 {
 		t.Error("it was claimed an hour early")
 	}
+	env.Exec(t, `UPDATE tasks SET deadline_at = clock_timestamp() WHERE id = $1`, task.ID)
+	env.Exec(t, `UPDATE runs SET not_before = NULL WHERE id = $1`, task.RunID)
+	if claim() != 0 {
+		t.Error("it was claimed after its deadline")
+	}
+	env.Exec(t, `UPDATE tasks SET deadline_at = NULL WHERE id = $1`, task.ID)
 	env.Exec(t, `UPDATE runs SET not_before = clock_timestamp() + interval '150 milliseconds' WHERE id = $1`, task.RunID)
 	due := *must(db.Run(t.Context(), task.RunID))(t).NotBefore
 	pgtest.Eventually(t, 10*time.Second, "the claim", func(context.Context) bool { return claim() == 1 })
