@@ -10,14 +10,14 @@ import (
 	"github.com/genericcorp/corp/client"
 )
 
-// dawdler writes for minutes.
+// dawdler writes for 15 seconds.
 const dawdler = `
 name: dawdler
 when: {prompt: Dawdle}
 rules:
   - name: rule-1
     reply:
-      text_bytes: 40000
+      text_bytes: 3000
       pace: {between: 100ms, chunk: 20}
 `
 
