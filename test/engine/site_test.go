@@ -219,3 +219,6 @@ func (w *tenant) runnerKey() string {
 	}
 	return made.Key
 }
+
+// runnerURLs are the addresses that the product's own runner is told.
+func (s *site) runnerURLs() []string { return s.urls()[:1] }
