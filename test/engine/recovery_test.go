@@ -58,11 +58,11 @@ func TestThroughputComesBackAfterEveryTrouble(t *testing.T) {
 	feeding.Wait()
 }
 
-// feed keeps so many tasks open.
+// feed keeps so many tasks open, those that pause before another attempt apart.
 func (s *site) feed(ctx context.Context, w *tenant, open int, orders string) {
 	for ctx.Err() == nil {
 		var waiting int
-		err := s.oracle.pool.QueryRow(ctx, `SELECT count(*) FROM tasks WHERE workspace_id = $1 AND state IN ('queued', 'running')`, w.ID).Scan(&waiting)
+		err := s.oracle.pool.QueryRow(ctx, `SELECT count(*) FROM runs WHERE workspace_id = $1 AND state IN ('queued', 'leased', 'running') AND (not_before IS NULL OR not_before <= clock_timestamp())`, w.ID).Scan(&waiting)
 		for i := waiting; err == nil && i < open && ctx.Err() == nil; i++ {
 			_, _ = w.clients[i%2].SubmitTask(ctx, work("%s", orders), "") // what is not accepted is not counted
 		}
