@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +59,12 @@ func (f *follower) prepare(ctx context.Context, in *streamInput, at cursor) erro
 	}
 	if at.event < 0 {
 		at.event = newest
+	}
+	if at.event > 0 {
+		// Refused before the stream begins, so that a browser does not ask again and again.
+		if _, err := f.db.Events(ctx, at.event, 1); err != nil {
+			return err
+		}
 	}
 	f.at = cursor{event: at.event, entries: map[corp.RunID]int64{}}
 	if f.until && len(in.Task)+len(in.Run) == 0 {
@@ -249,6 +256,10 @@ func (f *follower) entries(ctx context.Context, run corp.RunID) error {
 			after = -1
 		}
 		batch, err := f.db.Entries(ctx, run, after, entryBatch)
+		if e, ok := errors.AsType[*corp.Error](err); ok && e.Code == postgres.CodeEntriesGone {
+			delete(f.topics.dirty, run) // a task's older runs do not keep the others' entries from anybody
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -118,7 +118,8 @@ func (w WorkspaceDB) NextEntry(ctx context.Context, run corp.RunID) (int64, erro
 }
 
 // Entries returns at most limit entries of a run after the index after, -1 for
-// all, in order.
+// all, in order. Of a run whose entries are no longer kept it is not found,
+// entries_gone.
 func (w WorkspaceDB) Entries(ctx context.Context, run corp.RunID, after int64, limit int) ([]corp.Entry, error) {
 	found, err := query(ctx, w, pgx.RowToStructByName[corp.Entry], `
 		SELECT e.run_id, e.index, e.epoch, e.at, e.kind, e.text, e.data FROM entries e
@@ -126,7 +127,20 @@ func (w WorkspaceDB) Entries(ctx context.Context, run corp.RunID, after int64, l
 			AND e.run_day = (SELECT `+runDay+` FROM runs r WHERE r.workspace_id = $1 AND r.id = $2)
 		ORDER BY e.index LIMIT $4`, run, after, max(limit, 0))
 	if err == nil && len(found) == 0 {
-		_, err = w.Run(ctx, run)
+		err = w.entriesKept(ctx, run)
 	}
 	return orEmpty(found), err
 }
+
+// entriesKept tells a run that said nothing from one whose month was dropped.
+func (w WorkspaceDB) entriesKept(ctx context.Context, run corp.RunID) error {
+	kept, err := queryOne(ctx, w, "run", pgx.RowTo[bool], `
+		SELECT to_regclass('public.entries_' || to_char(`+runDay+`, 'YYYYMM')) IS NOT NULL FROM runs r WHERE r.workspace_id = $1 AND r.id = $2`, run)
+	if err == nil && !kept {
+		return &corp.Error{Kind: corp.KindNotFound, Code: CodeEntriesGone, Message: "This run's transcript is no longer kept.", Hint: "The run itself, its result and its costs are; your operator decides how long transcripts are."}
+	}
+	return err
+}
+
+// CodeEntriesGone is the code of the error for a transcript that was dropped.
+const CodeEntriesGone = "entries_gone"

@@ -122,12 +122,55 @@ func queueChanges(b *batch, ws corp.WorkspaceID, sql string, args ...any) {
 	})
 }
 
-// Events returns at most limit events after the one numbered after, oldest first.
+// Events returns at most limit events after the one numbered after, oldest first;
+// after 0 they begin with the oldest that is kept. Numbers have no gaps: when some
+// after a later one are no longer kept, the error is invalid, events_gone.
 func (w WorkspaceDB) Events(ctx context.Context, after int64, limit int) ([]corp.Event, error) {
-	found, err := query(ctx, w, pgx.RowToStructByName[corp.Event], `
-		SELECT seq, at, kind, task_id, run_id, data FROM events
-		WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, after, max(limit, 0))
-	return orEmpty(found), err
+	// In one statement, so that the newest number and the rows are of one moment.
+	found, err := query(ctx, w, scanEvent, `
+		SELECT h.seq, e.seq, coalesce(e.at, now()), coalesce(e.kind, ''), e.task_id, e.run_id, e.data
+		FROM event_heads h LEFT JOIN LATERAL (
+			SELECT seq, at, kind, task_id, run_id, data FROM events
+			WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) e ON true
+		WHERE h.workspace_id = $1 ORDER BY e.seq`, after, max(limit, 1))
+	if err != nil || len(found) == 0 {
+		return []corp.Event{}, err
+	}
+	first := found[0]
+	if after > 0 && after < first.head && (first.Seq == 0 || first.Seq > after+1) {
+		return nil, eventsGone(after)
+	}
+	events := make([]corp.Event, 0, len(found))
+	for _, f := range found {
+		if f.Seq > 0 && len(events) < limit {
+			events = append(events, f.Event)
+		}
+	}
+	return events, nil
+}
+
+// foundEvent is an event beside the number of its workspace's newest; no event has the
+// number 0.
+type foundEvent struct {
+	corp.Event
+	head int64
+}
+
+func scanEvent(row pgx.CollectableRow) (f foundEvent, err error) {
+	var seq *int64
+	err = row.Scan(&f.head, &seq, &f.At, &f.Kind, &f.TaskID, &f.RunID, &f.Data)
+	if seq != nil {
+		f.Seq = *seq
+	}
+	return f, err
+}
+
+// eventsGone says that a listener was away for longer than events are kept.
+func eventsGone(after int64) error {
+	e := corp.Invalid("after", fmt.Sprintf("The events that follow number %d are no longer kept.", after),
+		"Read again what you follow; then go on without a cursor, or from 0 for all events that are kept.")
+	e.Code = "events_gone"
+	return e
 }
 
 // LastEvent returns the number of the newest event, 0 before the first.

@@ -53,7 +53,7 @@ func (w WorkspaceDB) lookUp(ctx context.Context, tx pgx.Tx, s *submission) (name
 	var b batch
 	n.queueAgents(&b, w.ws)
 	queueFind(&b, n.repositories, `SELECT id FROM repositories WHERE workspace_id = $1 AND id = ANY($2) AND archived_at IS NULL`, w.ws)
-	queueFind(&b, n.sources, `SELECT id FROM blobs WHERE workspace_id = $1 AND id = ANY($2) AND kind = 'source'`, w.ws)
+	queueFind(&b, n.sources, `SELECT id FROM blobs WHERE workspace_id = $1 AND id = ANY($2) AND kind = 'source' AND expired_at IS NULL`, w.ws)
 	n.queueTasks(&b, w.ws, keys(parents))
 	if timed {
 		b.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&n.now) })

@@ -77,6 +77,7 @@ func migrate(ctx context.Context, adminURL string, files fs.FS) (from, to int64,
 	if err != nil {
 		return 0, 0, connectError(ctx, err)
 	}
+	config.RuntimeParams["timezone"] = "UTC" // months begin at the same moment whoever migrates
 	pool := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	conn, err := pool.Conn(ctx)

@@ -14,7 +14,8 @@ import (
 // RetryTask gives a task that failed, died or was cancelled one more attempt, at
 // once, under the same budget. Any other state is a conflict. What it follows is
 // asked anew: it is blocked while one of these has not ended, and a conflict if
-// one did not succeed. So is a task whose deadline has passed.
+// one did not succeed. So is a task whose deadline has passed. Without its
+// uploaded source, when that is no longer kept, it is not found, file_gone.
 func (w WorkspaceDB) RetryTask(ctx context.Context, actor corp.Actor, id corp.TaskID) (task corp.Task, err error) {
 	return w.onceMore(ctx, again{actor: actor, states: []corp.TaskState{corp.TaskFailed, corp.TaskDead, corp.TaskCancelled}}, id)
 }
@@ -37,6 +38,8 @@ func (w WorkspaceDB) onceMore(ctx context.Context, a again, id corp.TaskID) (tas
 			return corp.Conflict("This task is "+string(tasks[0].State)+" and cannot be tried again.", a.hint())
 		case tasks[0].Late:
 			return pastDeadline()
+		case tasks[0].Gone:
+			return fileGone("The source that was uploaded for this task is no longer kept.", "Submit the task again.")
 		case !tasks[0].failed.IsZero():
 			return corp.Conflict(fmt.Sprintf("Task %s, which it follows, did not succeed.", tasks[0].failed), "Try that one again first: this one then waits for it.")
 		}
@@ -63,7 +66,7 @@ type RedriveFilter struct {
 
 // RedriveTasks redrives the oldest of the tasks that the filter matches, together.
 // Those that follow a task which did not succeed are left out, and those whose
-// deadline has passed. With DryRun it
+// deadline has passed or whose uploaded source is no longer kept. With DryRun it
 // changes nothing and says how many these would be.
 func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f RedriveFilter) (done corp.Redriven, err error) {
 	if f.State != corp.TaskDead && f.State != corp.TaskFailed {
@@ -72,7 +75,7 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 	err = w.in(ctx, func(tx pgx.Tx) error {
 		found, err := collect(ctx, tx, pgx.RowTo[corp.TaskID], `
 			SELECT t.id FROM tasks t
-			WHERE t.workspace_id = $1 AND t.state = $2 AND (t.deadline_at IS NULL OR t.deadline_at > clock_timestamp())
+			WHERE t.workspace_id = $1 AND t.state = $2 AND (t.deadline_at IS NULL OR t.deadline_at > clock_timestamp()) AND NOT `+sourceGone+`
 				AND ($3::uuid IS NULL OR t.agent_id = $3) AND ($4::uuid IS NULL OR t.batch_id = $4) AND ($5::uuid IS NULL OR t.schedule_id = $5)
 				AND ($6::timestamptz IS NULL OR t.created_at < $6)
 				AND ($7 = '' OR t.reason = $7 OR EXISTS (SELECT FROM runs r WHERE r.workspace_id = $1 AND r.id = t.run_id AND r.reason = $7))
@@ -94,7 +97,7 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 		if err != nil {
 			return err
 		}
-		tasks = slices.DeleteFunc(tasks, func(t againTask) bool { return t.State != f.State || t.Late || !t.failed.IsZero() }) // somebody was faster
+		tasks = slices.DeleteFunc(tasks, func(t againTask) bool { return t.State != f.State || t.Late || t.Gone || !t.failed.IsZero() }) // somebody was faster
 		done.Redriven = len(tasks)
 		return w.queueAgain(ctx, tx, again{actor: actor, redrive: true}, tasks)
 	})
@@ -121,6 +124,7 @@ type againTask struct {
 	State    corp.TaskState
 	Attempts int
 	Late     bool        // its deadline has passed
+	Gone     bool        // its uploaded source is no longer kept
 	open     int         // of those that it follows, that have not ended
 	failed   corp.TaskID // one of these that did not succeed, where that matters
 }
@@ -142,7 +146,7 @@ func (w WorkspaceDB) lockAgain(ctx context.Context, tx pgx.Tx, ids []corp.TaskID
 		all = append(all, l.DependsOn)
 	}
 	rows, err := collect(ctx, tx, pgx.RowToStructByNameLax[againTask], `
-		SELECT id, state, attempts, coalesce(deadline_at <= clock_timestamp(), false) AS late FROM tasks WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, w.ws, all)
+		SELECT id, state, attempts, coalesce(deadline_at <= clock_timestamp(), false) AS late, `+sourceGone+` AS gone FROM tasks t WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, w.ws, all)
 	if err != nil {
 		return nil, err
 	}

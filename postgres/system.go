@@ -106,19 +106,6 @@ func (s SystemDB) OpenAllowances(ctx context.Context, server corp.ServerID) ([]A
 		WHERE a.server_id = $1 AND a.closed_at IS NULL ORDER BY a.workspace_id, b.task_id IS NULL, a.id`, server)
 }
 
-// partitionsAhead is how many months have a partition before they begin.
-const partitionsAhead = 3
-
-// EnsurePartitions makes the partitions of the month of from and of so many more,
-// as far as they are missing, and returns how many that were.
-func (s SystemDB) EnsurePartitions(ctx context.Context, from time.Time, months int) (made int, err error) {
-	counts, err := querySystem(ctx, s, pgx.RowTo[int], `SELECT ensure_partitions($1::timestamptz::date, $2)`, from.UTC(), months)
-	if err != nil {
-		return 0, err
-	}
-	return counts[0], nil
-}
-
 // DropIdempotencyKeys forgets requests that are older than this.
 func (s SystemDB) DropIdempotencyKeys(ctx context.Context, olderThan time.Duration) (n int, err error) {
 	gone, err := execSystem(ctx, s, `DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'`, olderThan.Milliseconds())

@@ -36,6 +36,17 @@ type Config struct {
 
 	Keeping time.Duration // between two rounds of housekeeping; 1 h
 	Keys    time.Duration // how long an idempotency key is remembered; 24 h
+
+	Retention  Retention
+	RemoveBlob func(context.Context, corp.WorkspaceID, corp.BlobID) error // that there are no such bytes is no error; nil: none are removed
+}
+
+// Retention is how long things are kept that only grow. 0 keeps them for ever.
+type Retention struct {
+	Entries time.Duration // after the run ended; whole months are dropped
+	Events  time.Duration // whole months are dropped
+	Calls   time.Duration // whole months are dropped; the sums of runs, tasks and budgets stay
+	Blobs   time.Duration // after the task ended
 }
 
 // Months is how many months ahead there is a partition for.
@@ -85,6 +96,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		{"server", 0, r.Alive, r.TouchServer},
 		{"allowances", r.Money, r.Money, r.CloseAllowances},
 		{"partitions", 0, r.Keeping, r.MakePartitions},
+		{"retention", 0, r.Keeping, r.DropPartitions},
+		{"old files", 0, r.Keeping, r.RemoveBlobs},
 		{"idempotency keys", 0, r.Keeping, r.DropKeys},
 		{"old servers", 0, r.Keeping, r.DropServers},
 	} {

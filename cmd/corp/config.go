@@ -55,6 +55,10 @@ type config struct {
 	DrainDelay    time.Duration
 	AnthropicURL  string
 	OpenAIURL     string
+	KeepEntries   days
+	KeepEvents    days
+	KeepCalls     days
+	KeepBlobs     days
 	Check         bool
 }
 
@@ -95,6 +99,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.DrainDelay, "drain-delay", 0, "on SIGTERM: how long /ready says no before the server answers no more; set it above the load balancer's interval")
 	f.StringVar(&c.AnthropicURL, "anthropic-url", "https://api.anthropic.com", "where ANTHROPIC_API_KEY is used, when it is set")
 	f.StringVar(&c.OpenAIURL, "openai-url", "https://api.openai.com/v1", "where OPENAI_API_KEY is used, when it is set")
+	c.retentionFlags(f)
 	f.BoolVar(&c.Check, "check", false, "check the configuration, print it without secrets, and end")
 }
 

@@ -26,12 +26,12 @@ func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "corp.yaml"), []byte("slots: 3\nlease-ttl: 40s\nsandbox-read: [/a, /b]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	vars := map[string]string{"CORP_SLOTS": "4", "CORP_LEASE_TTL": "50s", "CORP_DATA": dir, "ANTHROPIC_API_KEY": "sk-very-secret"}
+	vars := map[string]string{"CORP_SLOTS": "4", "CORP_LEASE_TTL": "50s", "CORP_DATA": dir, "ANTHROPIC_API_KEY": "sk-very-secret", "CORP_RETENTION_EVENTS": "30d", "CORP_RETENTION_CALLS": "0"}
 	out, errs, code := command(t, vars, "up", "--check", "--slots", "5")
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
-	for _, want := range []string{`slots: "5"`, "lease-ttl: 50s", "sandbox-read: '[/a,/b]'", "heartbeat: 10s", "anthropic-api-key: set", "data: " + dir} {
+	for _, want := range []string{`slots: "5"`, "lease-ttl: 50s", "sandbox-read: '[/a,/b]'", "heartbeat: 10s", "anthropic-api-key: set", "retention-events: 30d", "retention-calls: 0d", "retention-blobs: 90d", "data: " + dir} {
 		if !strings.Contains(out, want) {
 			t.Errorf("--check does not show %q:\n%s", want, out)
 		}
@@ -63,6 +63,9 @@ func TestWrongSettingsNameTheFieldAndEndInUsage(t *testing.T) {
 		"a lease shorter than a beat":  {nil, []string{"--lease-ttl", "2s"}, "lease-ttl"},
 		"a missing file":               {nil, []string{"--config", "/no/such/file"}, "config"},
 		"no sandbox of that name":      {nil, []string{"--sandbox", "docker"}, "sandbox"},
+		"days that are none":           {map[string]string{"CORP_RETENTION_CALLS": "a year"}, nil, "retention-calls"},
+		"kept for less than a day":     {nil, []string{"--retention-events", "90m"}, "retention-events"},
+		"kept for negative days":       {nil, []string{"--retention-events=-3d"}, "retention-events"},
 		"an unknown flag":              {nil, []string{"--lisen", "x"}, "--help"},
 		"an argument too many":         {nil, []string{"now"}, "Usage"},
 		"no such output":               {nil, []string{"-o", "xml"}, "output"},

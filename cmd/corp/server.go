@@ -104,7 +104,10 @@ func (s *server) connect() (err error) {
 	if err != nil {
 		return fmt.Errorf("build the gateway: %w", err)
 	}
-	s.loops = reconcile.New(reconcile.Config{DB: s.db.DB, Server: s.id, Logger: s.log, TTL: times.TTL, Margin: times.Margin})
+	s.loops = reconcile.New(reconcile.Config{
+		DB: s.db.DB, Server: s.id, Logger: s.log, TTL: times.TTL, Margin: times.Margin,
+		Retention: s.config.retention(), RemoveBlob: s.blobs.Delete,
+	})
 	s.api, err = api.New(api.Config{
 		DB: s.db.DB, Server: s.id, Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring, GatewayURL: s.gatewayURL, Times: times,
 		Version: version, Logger: s.log, Registerer: metrics, Gatherer: metrics,

@@ -7,15 +7,16 @@ global (relname) AS (VALUES
 extra_policy (relname, polname, rolname) AS (VALUES  -- beside one_workspace and rows: the system door and the look-ups
     ('workspaces', 'system', 'corp_system'), ('event_heads', 'system', 'corp_system'), ('tasks', 'system', 'corp_system'), ('runs', 'system', 'corp_system'),
     ('events', 'system', 'corp_system'), ('budgets', 'system', 'corp_system'), ('allowances', 'system', 'corp_system'), ('runners', 'system', 'corp_system'),
-    ('idempotency_keys', 'system', 'corp_system'), ('agents', 'system', 'corp_system'), ('repositories', 'system', 'corp_system'), ('schedules', 'system', 'corp_system'),
+    ('idempotency_keys', 'system', 'corp_system'), ('agents', 'system', 'corp_system'), ('repositories', 'system', 'corp_system'), ('schedules', 'system', 'corp_system'), ('blobs', 'system', 'corp_system'),
     ('api_keys', 'look_up', 'corp_auth'), ('runs', 'look_up', 'corp_auth'), ('tasks', 'look_up', 'corp_auth'), ('workspaces', 'look_up', 'corp_auth')),
 unique_anywhere (index) AS (VALUES  -- only the system door writes slugs; a key's hash is of 178 random bits
     ('workspaces_slug_key'), ('api_keys_hash_key')),
 definer (proname, owner, caller) AS (VALUES
     ('auth_key', 'corp_auth', 'corp_app'), ('auth_run', 'corp_auth', 'corp_app'), ('auth_lease', 'corp_auth', 'corp_app'),
-    ('ensure_partitions', 'corp_owner', 'corp_system')),
+    ('ensure_partitions', 'corp_owner', 'corp_system'), ('drop_partition', 'corp_owner', 'corp_system')),
 append_only (relname) AS (VALUES ('agent_versions'), ('blobs'), ('steps'), ('entries'), ('calls'), ('events'), ('idempotency_keys'), ('task_dependencies')),
-placed (relname, attname) AS (VALUES  -- limits and times that the leader places runs by
+placed (relname, attname) AS (VALUES  -- limits and times that the leader places runs by, and that retention goes by
+    ('blobs', 'workspace_id'), ('blobs', 'id'), ('blobs', 'created_at'), ('blobs', 'expired_at'), ('blobs', 'removed_at'),
     ('repositories', 'workspace_id'), ('repositories', 'id'), ('repositories', 'concurrency'),
     ('schedules', 'workspace_id'), ('schedules', 'id'), ('schedules', 'next_at'), ('schedules', 'paused'), ('schedules', 'archived_at')),
 secret (relname, attname, rolname) AS (  -- what the system door and the look-ups must not read
