@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
 )
 
@@ -368,5 +370,74 @@ func TestTooManyStreamsAreRefused(t *testing.T) {
 	s.leave(ws)
 	if !s.enter(ws) || s.total() != maxStreams+1 {
 		t.Error("a place that was left is free")
+	}
+}
+
+// Whoever was away for longer than events are kept must hear that it missed some.
+func TestACursorOlderThanTheEventsThatAreKeptIsRefusedAndZeroIsNot(t *testing.T) {
+	t.Parallel()
+	h := ownHouse(t)
+	o := h.office(t)
+	o.submit(t)
+	all := must[[]corp.Event](t)(o.owner().Events(t.Context(), 0, 0))
+	last := all[len(all)-1].Seq
+	h.env.Exec(t, `DELETE FROM events WHERE seq < $1`, last)
+	for _, target := range []string{"/v1/events?after=1", "/v1/stream?after=e:1"} {
+		answer := h.do(t, o.keys[corp.RoleViewer], http.MethodGet, target, nil, "")
+		if p := answer.problem(t); p.Code != "events_gone" || p.Status != http.StatusUnprocessableEntity || p.Field != "after" {
+			t.Errorf("%s: %+v", target, p)
+		}
+	}
+	header := map[string]string{"Last-Event-ID": "e:1"}
+	if p := h.do(t, o.keys[corp.RoleViewer], http.MethodGet, "/v1/stream", header, "").problem(t); p.Code != "events_gone" {
+		t.Errorf("a browser that resumes hears %+v", p)
+	}
+	for _, err := range o.owner().Stream(t.Context(), client.StreamQuery{After: "e:1"}) {
+		if corp.KindOf(err) != corp.KindInvalid {
+			t.Errorf("the client's stream yields %v", err)
+		}
+	}
+	kept := must[[]corp.Event](t)(o.owner().Events(t.Context(), 0, 0))
+	if len(kept) != 1 || kept[0].Seq != last {
+		t.Errorf("from the start there is %+v, want number %d", kept, last)
+	}
+	lines := o.raw(t, o.keys[corp.RoleViewer], "/v1/stream?after=e:0", nil)
+	if got := o.waitLine(t, lines, "id: "); got != fmt.Sprint("id: e:", last) {
+		t.Errorf("a stream of all events begins with %q", got)
+	}
+}
+
+// A task whose transcripts are gone can still be followed to its end.
+func TestATaskWithoutTranscriptIsStillFollowed(t *testing.T) {
+	t.Parallel()
+	h := ownHouse(t)
+	o := h.office(t)
+	run := o.done(t)
+	h.env.Exec(t, `UPDATE runs SET created_at = created_at - interval '2 years'`)
+	_, err := o.owner().Entries(t.Context(), run.ID, -1, 10)
+	if e, ok := errors.AsType[*corp.Error](err); !ok || e.Code != postgres.CodeEntriesGone || e.Kind != corp.KindNotFound {
+		t.Errorf("its entries: %v", err)
+	}
+	ended := false
+	for u, err := range o.owner().Stream(t.Context(), client.StreamQuery{Tasks: []corp.TaskID{run.TaskID}, After: "e:0", UntilFinal: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended = ended || u.Event != nil && u.Event.Kind == "task.succeeded"
+	}
+	if !ended {
+		t.Error("its end was not seen")
+	}
+}
+
+func TestAFileThatIsNoLongerKeptSaysSo(t *testing.T) {
+	t.Parallel()
+	h := ownHouse(t)
+	o := h.office(t)
+	run := o.done(t)
+	h.env.Exec(t, `UPDATE blobs SET expired_at = now()`)
+	_, err := o.owner().Blob(t.Context(), *run.ResultID)
+	if e, ok := errors.AsType[*corp.Error](err); !ok || e.Code != "file_gone" || e.Kind != corp.KindNotFound {
+		t.Errorf("%v", err)
 	}
 }

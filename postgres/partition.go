@@ -34,14 +34,19 @@ const (
 // as far as they are missing, and returns how many that were. It gives way to
 // traffic; where that never leaves a gap the error is unavailable.
 func (s SystemDB) EnsurePartitions(ctx context.Context, from time.Time, months int) (made int, err error) {
-	err = givingWay(ctx, func() error {
-		counts, err := querySystem(ctx, s, pgx.RowTo[int], `SELECT ensure_partitions($1::timestamptz::date, $2)`, from.UTC(), months)
-		if err == nil {
-			made = counts[0]
+	from = time.Date(from.UTC().Year(), from.UTC().Month(), 1, 0, 0, 0, 0, time.UTC)
+	for m := range months + 1 { // a month at a time, so that the locks are held for that long only
+		var counts []int
+		err = givingWay(ctx, func() (err error) {
+			counts, err = querySystem(ctx, s, pgx.RowTo[int], `SELECT ensure_partitions($1::date, 0)`, from.AddDate(0, m, 0))
+			return err
+		})
+		if err != nil {
+			return made, err
 		}
-		return err
-	})
-	return made, err
+		made += counts[0]
+	}
+	return made, nil
 }
 
 // month is a partition whose time is over.

@@ -2,30 +2,35 @@
 
 -- +goose Up
 
--- Months begin in UTC, whatever the session's time zone. The locks that this and
--- the next function take stop everybody else, so they are waited for only
--- briefly, and the caller tries again.
+-- Months begin in UTC, whatever the session's time zone.
+--
+-- A partition is made beside its parent and then attached, which stops nobody who
+-- reads or writes the parent. But its foreign keys stop those who write the tables
+-- that they point to: these are locked first, so that nothing is half locked
+-- while others wait, and only briefly waited for. The caller tries again.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION ensure_partitions(from_day date, months integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
+    missing record;
     made integer := 0;
-    parent text;
-    start date;
-    part text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('corp.ensure_partitions'));
-    PERFORM set_config('lock_timeout', '200ms', true);
-    FOREACH parent IN ARRAY ARRAY['entries', 'calls', 'events'] LOOP
-        FOR i IN 0 .. months LOOP
-            start := (date_trunc('month', from_day) + make_interval(months => i))::date;
-            part := parent || '_' || to_char(start, 'YYYYMM');
-            CONTINUE WHEN to_regclass(part) IS NOT NULL;
-            EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', part, parent,
-                start || ' 00:00:00+00', (start + interval '1 month')::date || ' 00:00:00+00');
-            PERFORM protect(part::regclass);
-            made := made + 1;
-        END LOOP;
+    FOR missing IN
+        SELECT parent, m::date AS start, parent || '_' || to_char(m, 'YYYYMM') AS part
+        FROM generate_series(date_trunc('month', from_day::timestamp), date_trunc('month', from_day::timestamp) + make_interval(months => months), interval '1 month') m,
+            unnest(ARRAY['entries', 'calls', 'events']) parent
+        WHERE to_regclass(parent || '_' || to_char(m, 'YYYYMM')) IS NULL ORDER BY m
+    LOOP
+        IF made = 0 THEN
+            PERFORM set_config('lock_timeout', '200ms', true);
+            LOCK TABLE workspaces, prices, tasks, runs IN SHARE ROW EXCLUSIVE MODE;
+        END IF;
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', missing.part, missing.parent);
+        PERFORM protect(missing.part::regclass);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', missing.parent, missing.part,
+            missing.start || ' 00:00:00+00', (missing.start + interval '1 month')::date || ' 00:00:00+00');
+        made := made + 1;
     END LOOP;
     RETURN made;
 END $$;
@@ -37,7 +42,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     part CONSTANT text := parent || '_' || to_char(month, 'YYYYMM');
 BEGIN
-    IF parent NOT IN ('entries', 'calls', 'events') OR date_trunc('month', month) + interval '1 month' > clock_timestamp() AT TIME ZONE 'UTC' THEN
+    IF (parent IN ('entries', 'calls', 'events') AND date_trunc('month', month) + interval '1 month' <= clock_timestamp() AT TIME ZONE 'UTC') IS NOT TRUE THEN
         RAISE EXCEPTION 'not a month that may be dropped: % of %', month, parent;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('corp.ensure_partitions'));
