@@ -55,6 +55,10 @@ func TestFilesExpireWhenTheTaskThatNeedsThemEndedLongAgo(t *testing.T) {
 	must(db.Blob(ctx, fresh))(t)
 	_, err = db.RetryTask(ctx, actor, ended.ID)
 	wantCode(t, err, "file_gone")
+	env.Exec(t, `UPDATE tasks SET state = 'dead', reason = 'attempts' WHERE id = $1`, ended.ID)
+	if done := must(db.RedriveTasks(ctx, actor, postgres.RedriveFilter{State: corp.TaskDead, Limit: 10}))(t); done.Redriven != 0 || done.More {
+		t.Errorf("a task without its source was redriven: %+v", done)
+	}
 	must(db.RetryTask(ctx, actor, recent.ID))(t)
 	_, _, err = db.SubmitTask(ctx, actor, corp.TaskSpec{Prompt: "p", SourceID: ended.SourceID, BaseCommit: ended.BaseCommit}, postgres.Idempotency{})
 	wantKind(t, err, corp.KindNotFound)
