@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/runner/acp"
 )
 
@@ -27,6 +28,9 @@ type agentRun struct {
 	mu      sync.Mutex
 	updates []acp.Update
 	seen    func(acp.Update) // called with each update
+	steps   []corp.Step      // that the agent asked to keep
+	journal int              // of the newest of them
+	keep    func(corp.Step) error
 }
 
 type syncBuffer struct {
@@ -93,6 +97,7 @@ func (a *agentRun) connect(stdout io.Reader, stdin io.Writer) {
 	a.t.Helper()
 	a.client = acp.Start(context.Background(), stdout, stdin, acp.ClientOptions{
 		Info: acp.Implementation{Name: "test", Version: "0"}, OnUpdate: a.heard, Logger: testLogger(),
+		Extensions: map[string]acp.RequestHandler{methodStep: a.keepStep},
 	})
 	if _, err := a.client.Initialize(a.t.Context()); err != nil { //nolint:misspell // the protocol's own word
 		a.t.Fatal(err)

@@ -105,6 +105,9 @@ func chatMessages(m message) (out []chatMessage) {
 		switch b.Type {
 		case blockToolResult:
 			text := b.Content
+			if b.IsError && !strings.HasPrefix(text, "Error") {
+				text = "Error: " + text // there is no other place to say it
+			}
 			out = append(out, chatMessage{Role: "tool", ToolCallID: b.ToolUseID, Content: &text})
 		case blockToolUse:
 			whole.ToolCalls = append(whole.ToolCalls, chatCall{b.ID, "function", chatFunction{b.Name, string(b.Input)}})

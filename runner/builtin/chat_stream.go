@@ -41,21 +41,25 @@ type chatCallDelta struct {
 	} `json:"function"`
 }
 
-// chatUsage counts what was cached as a part of the prompt.
+// chatUsage counts what was cached, or written to a cache, as parts of the prompt.
 type chatUsage struct {
 	Prompt     int64 `json:"prompt_tokens"`
 	Completion int64 `json:"completion_tokens"`
 	Details    *struct {
-		Cached int64 `json:"cached_tokens"`
+		Cached  int64 `json:"cached_tokens"`
+		Written int64 `json:"cache_write_tokens"`
 	} `json:"prompt_tokens_details"`
 }
 
 func (u chatUsage) usage() corp.Usage {
-	var cached int64
+	out := corp.Usage{FreshInput: max(u.Prompt, 0), Output: max(u.Completion, 0)}
 	if u.Details != nil {
-		cached = min(max(u.Details.Cached, 0), u.Prompt)
+		out.CacheRead = min(max(u.Details.Cached, 0), out.FreshInput)
+		out.FreshInput -= out.CacheRead
+		out.CacheWriteShort = min(max(u.Details.Written, 0), out.FreshInput)
+		out.FreshInput -= out.CacheWriteShort
 	}
-	return corp.Usage{FreshInput: u.Prompt - cached, CacheRead: cached, Output: u.Completion}
+	return out
 }
 
 // chatCollector puts an answer together from its chunks.
