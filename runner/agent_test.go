@@ -24,6 +24,9 @@ import (
 // agentRole is a tiny agent: an ACP process whose prompt is its script, a
 // command a line. It stands where the built-in agent stands, in the sandbox.
 func agentRole() int {
+	if os.Getenv(builtinRole) != "" {
+		return builtinAgent()
+	}
 	a := &scripted{}
 	a.agent = acp.NewAgent(os.Stdin, os.Stdout, 0, slog.New(slog.DiscardHandler), acp.AgentHandlers{
 		Info:       acp.Implementation{Name: "scripted", Version: "1"},

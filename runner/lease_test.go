@@ -30,6 +30,7 @@ type wire struct {
 	*httptest.Server
 	cut  atomic.Bool
 	lose func(path string, answer []byte) bool // an answer that is not to arrive; set before use
+	hold func(path string) bool                // a request that is not to arrive; set before use
 }
 
 func newWire(t *testing.T, to string) *wire {
@@ -59,7 +60,7 @@ func newWire(t *testing.T, to string) *wire {
 		return nil
 	}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if w.cut.Load() {
+		if w.cut.Load() || w.hold != nil && w.hold(r.Method+" "+r.URL.Path) {
 			panic(http.ErrAbortHandler)
 		}
 		proxy.ServeHTTP(rw, r)

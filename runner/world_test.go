@@ -304,6 +304,7 @@ type settings struct {
 	Slots                            int
 	DrainGrace                       time.Duration
 	Tmpfs                            bool // mount a small one on the work folder first
+	Builtin                          bool // the agent is the built-in one, and not the script's
 }
 
 func (d *desk) settings() settings {
@@ -316,7 +317,12 @@ func (s settings) config(logger *slog.Logger) runner.Config {
 	if err != nil {
 		panic(err)
 	}
+	var env []string
+	if s.Builtin {
+		env = []string{builtinRole + "=1"}
+	}
 	return runner.Config{
+		Env:    env,
 		Client: client.New(s.URL, s.Key, client.Options{}), Name: s.Name, Slots: s.Slots, WorkDir: s.WorkDir,
 		Sandbox: sandbox.Level(s.Sandbox), Executable: executable, DrainGrace: s.DrainGrace, Version: "test", Logger: logger,
 	}

@@ -9,12 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// dialectOpenAI is the dialect of OpenAI's Chat Completions and of the many
-// servers that speak it too.
-const dialectOpenAI = "openai"
-
-// chatDialect is Chat Completions. It begins with the fields that the oldest and
-// simplest servers know, and learns which of them a vendor has replaced.
+// chatDialect is OpenAI's Chat Completions, which many other servers speak too.
+// It begins with the fields that the oldest and simplest of them know, and learns
+// which of them a vendor has replaced.
 type chatDialect struct {
 	newCap atomic.Bool // the vendor wants max_completion_tokens
 }

@@ -177,7 +177,7 @@ func TestATaskIsDoneOverChatCompletions(t *testing.T) {
 		t.Run(limit, func(t *testing.T) {
 			t.Parallel()
 			sim, url := simulated(t, strings.Replace(chatTask, "CAP", limit, 1))
-			a := start(t, bench(t, map[string]string{"a.txt": "one\n"}), url, inWindow(dialectOpenAI, 100_000))
+			a := start(t, bench(t, map[string]string{"a.txt": "one\n"}), url, inWindow(corp.DialectOpenAI, 100_000))
 			claim, out := a.prompt("Fix it.")
 			if claim != acp.StopEndTurn || out.Reason != "" || out.Calls != 3 {
 				t.Fatalf("ended with %s, %+v", claim, out)
@@ -236,7 +236,7 @@ func TestTheReasonOfAnEndIsClearOverChat(t *testing.T) {
 				_, _ = w.Write([]byte(c.body))
 			}))
 			t.Cleanup(v.Close)
-			a := start(t, bench(t, nil), v.URL, func(c *Config) { c.Dialect = dialectOpenAI })
+			a := start(t, bench(t, nil), v.URL, func(c *Config) { c.Dialect = corp.DialectOpenAI })
 			if claim, out := a.prompt("go"); claim == acp.StopEndTurn || out.Reason != c.reason || !strings.Contains(out.Detail, c.detail) || served.Load() != c.calls {
 				t.Errorf("after %d calls ended with %s, %+v", served.Load(), claim, out)
 			}

@@ -31,7 +31,7 @@ func dialectOf(name string) dialect {
 	switch name {
 	case "", corp.DialectAnthropic:
 		return messagesDialect{}
-	case dialectOpenAI:
+	case corp.DialectOpenAI:
 		return &chatDialect{}
 	default:
 		return nil

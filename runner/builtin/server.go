@@ -162,6 +162,9 @@ func (s *server) prompt(ctx context.Context, p acp.PromptRequest) (acp.PromptRes
 func (s *server) sendStep(session string) func(context.Context, int, corp.Step) error {
 	return func(ctx context.Context, number int, step corp.Step) error {
 		_, err := s.agent.Ask(ctx, methodStep, map[string]any{"sessionId": session, "journal": number, "key": step.Key, "output": step.Output})
+		if errors.Is(err, acp.ErrClosed) {
+			<-ctx.Done() // the client has left: nothing more may be paid for
+		}
 		return err
 	}
 }

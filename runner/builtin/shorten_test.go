@@ -83,7 +83,7 @@ func inWindow(dialect string, window int) func(*Config) {
 // result, so that the run's success is the proof.
 func TestAConversationOfThreeWindowsKeepsTheFactsOfItsBeginning(t *testing.T) {
 	t.Parallel()
-	for _, dialect := range []string{corp.DialectAnthropic, dialectOpenAI} {
+	for _, dialect := range []string{corp.DialectAnthropic, corp.DialectOpenAI} {
 		t.Run(dialect, func(t *testing.T) {
 			t.Parallel()
 			sim, url := simulated(t, chain)
@@ -162,7 +162,7 @@ func goesOnFromEveryStep(t *testing.T, files map[string]string, all []corp.Step,
 // A model whose window is smaller than anybody knew.
 func TestAWindowThatWasNotKnownIsLearnedFromTheRefusal(t *testing.T) {
 	t.Parallel()
-	for _, dialect := range []string{corp.DialectAnthropic, dialectOpenAI} {
+	for _, dialect := range []string{corp.DialectAnthropic, corp.DialectOpenAI} {
 		t.Run(dialect, func(t *testing.T) {
 			t.Parallel()
 			sim, url := simulated(t, chain)
