@@ -80,9 +80,24 @@ func New(rows []corp.Price) *Book {
 		slices.SortFunc(list, func(x, y dated) int { return x.from.Compare(y.from) })
 		for i := range list {
 			slices.SortFunc(list[i].tiers, func(x, y Tier) int { return int(x.Above - y.Above) })
+			list[i].widen()
 		}
 	}
 	return b
+}
+
+// widen forgets a context window that a tier begins at or beyond: lists give the
+// part of the window that has the plain price, and a bound that stopped there would
+// be too low for the rest.
+func (d *dated) widen() {
+	beyond := func(t Tier) bool { return t.Above >= d.plain.ContextWindow }
+	if !slices.ContainsFunc(d.tiers, beyond) {
+		return
+	}
+	d.plain.ContextWindow = 0
+	for i := range d.tiers {
+		d.tiers[i].Price.ContextWindow = 0
+	}
 }
 
 // Len returns how many rows the book was made of.

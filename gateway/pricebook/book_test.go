@@ -107,6 +107,21 @@ func TestLongWritesWithoutAPriceAreFlaggedAndNeverFree(t *testing.T) {
 	}
 }
 
+// A list that gives 272,000 tokens as the window of a model, and a price above
+// 272,000 tokens, means the part of the window that has the plain price.
+func TestAWindowThatATierBeginsBeyondBoundsNothing(t *testing.T) {
+	t.Parallel()
+	b, _ := seeded(t)
+	q := quote(t, b, "openai", "gpt-6-sol", time.Now())
+	usage := corp.Usage{FreshInput: 900_000, Output: 1}
+	if cost, row, _ := q.Cost(usage); cost > q.Bound(900_000, 1) || row.ID == q.ID {
+		t.Errorf("900,000 tokens cost %v by %s, more than their bound %v", cost, row.Model, q.Bound(900_000, 1))
+	}
+	if q := quote(t, b, "anthropic", "claude-haiku-5-5", time.Now()); q.ContextWindow == 0 {
+		t.Error("a window beyond the tier is forgotten too")
+	}
+}
+
 func TestTierAppliesToTheWholeCall(t *testing.T) {
 	t.Parallel()
 	b, _ := seeded(t)
@@ -135,8 +150,12 @@ func TestBoundIsNeverPassedByAUsageThatFitsIt(t *testing.T) {
 		if !ok {
 			continue // a tier's own row
 		}
-		input, output := r.Int64N(2*q.ContextWindow), r.Int64N(q.MaxOutput)
-		fits := min(input, q.ContextWindow)
+		window := q.ContextWindow
+		if window == 0 { // not known: then nothing but its bytes bounds a prompt
+			window = 2_000_000
+		}
+		input, output := r.Int64N(2*window), r.Int64N(q.MaxOutput)
+		fits := min(input, window)
 		var u corp.Usage
 		for _, part := range []*int64{&u.FreshInput, &u.CacheRead, &u.CacheWriteShort} {
 			*part = r.Int64N(fits + 1)
