@@ -12,7 +12,7 @@ import (
 
 // slowAnswer is how long a server that is one of several may take to begin an
 // answer that another one can give as well.
-const slowAnswer = 20 * time.Second
+const slowAnswer = 10 * time.Second
 
 var (
 	errMoved = errors.New("the client has moved to another server")

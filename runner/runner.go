@@ -125,6 +125,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	var beats sync.WaitGroup
 	beats.Go(func() { r.beat(life, taking) })
+	beats.Go(func() { r.ways.Watch(life, r.agreed().heartbeat) })
 	err = r.takeRuns(taking, life)
 	leave()
 	r.drain(life)

@@ -60,6 +60,12 @@ func start(t *testing.T, args ...string) *server {
 // up starts the process and waits until it is ready.
 func (s *server) up() {
 	s.t.Helper()
+	s.start()
+	s.awaitReady()
+}
+
+func (s *server) start() {
+	s.t.Helper()
 	args := append([]string{"up", "--data", s.data, "--listen", s.listen, "--gateway-listen", s.gateway, "--slots", "2"}, s.args...)
 	s.cmd = exec.Command(binary, args...)
 	s.cmd.Env = append(cleanEnv(s.data), s.env...)
@@ -72,6 +78,11 @@ func (s *server) up() {
 	s.ended = ended
 	go func(cmd *exec.Cmd) { _ = cmd.Wait(); close(ended) }(s.cmd)
 	s.t.Logf("server %d on %s", s.cmd.Process.Pid, s.listen)
+}
+
+func (s *server) awaitReady() {
+	s.t.Helper()
+	ended := s.ended
 	wait(s.t, "the server to be ready", func() bool {
 		select {
 		case <-ended:
@@ -100,6 +111,15 @@ func (s *server) kill(sig syscall.Signal) {
 		_ = s.cmd.Process.Kill()
 		s.t.Errorf("the server did not end on %v", sig)
 	}
+}
+
+func (s *server) key() string {
+	s.t.Helper()
+	l, err := s.context()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return l.Key
 }
 
 type localContext struct {

@@ -117,14 +117,7 @@ func passOn(ways *Ways, logger *slog.Logger) http.Handler {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.RawQuery = r.In.URL.RawQuery // byte for byte, even where it does not parse
 		},
-		Transport: &wayfarer{ways, &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-			DisableCompression:  true, // so that no Accept-Encoding is added and no body unpacked
-			ForceAttemptHTTP2:   true,
-			MaxIdleConnsPerHost: 16,
-			IdleConnTimeout:     idleTimeout,
-			TLSHandshakeTimeout: dialTimeout,
-		}},
+		Transport:     wayfarer{ways},
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -1,70 +1,89 @@
 package sandbox
 
 import (
-	"errors"
-	"io"
-	"net"
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/genericcorp/corp"
 )
 
-// askAgain is the least time between two questions for other ways.
-const askAgain = time.Second
+const (
+	// askAgain is the least time between two questions for other ways.
+	askAgain = time.Second
+	// misses is how many probes in a row a gateway may leave unanswered.
+	misses = 2
+)
 
 // Ways are the URLs under which gateways can be reached, the one in use first.
 // All sandboxes of a runner share them. It is safe for concurrent use.
 type Ways struct {
-	lost func() // called when none can be reached; may Set others
+	lost      func() // called when none can be reached; may Set others
+	transport http.RoundTripper
 
 	mu    sync.Mutex
-	urls  []*url.URL
+	list  []*way
 	asked time.Time
+}
+
+// way is one gateway and the calls that are under way through it.
+type way struct {
+	url    *url.URL
+	open   int
+	missed int             // probes in a row
+	stay   context.Context //nolint:containedctx // ends when the gateway is given up, for the calls that wait there
+	cut    context.CancelFunc
 }
 
 // NewWays makes an empty list. lost is called, at most once a second, when no
 // gateway of the list can be reached; nil does nothing.
-func NewWays(lost func()) *Ways { return &Ways{lost: lost} }
+func NewWays(lost func()) *Ways { return &Ways{lost: lost, transport: newTransport()} }
 
 // Set replaces the list. The gateway in use stays so if it is in the new list.
 // Each must be an absolute http or https URL; another one is an invalid error.
 func (w *Ways) Set(texts []string) error {
-	urls := make([]*url.URL, 0, len(texts))
+	list := make([]*way, 0, len(texts))
 	for _, text := range texts {
 		u, err := url.Parse(text)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			return corp.Invalid("gateway", "The gateway's URL is not an absolute http or https URL.", "Write it like http://127.0.0.1:7401; set the server's gateway-url.")
 		}
-		urls = append(urls, u)
+		list = append(list, &way{url: u})
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.urls) > 0 {
-		if i := slices.IndexFunc(urls, func(u *url.URL) bool { return u.String() == w.urls[0].String() }); i > 0 {
-			urls = slices.Concat(urls[i:], urls[:i])
+	for i, fresh := range list {
+		if at := slices.IndexFunc(w.list, func(old *way) bool { return old.url.String() == fresh.url.String() }); at >= 0 {
+			list[i] = w.list[at]
+		} else {
+			fresh.renew()
 		}
 	}
-	w.urls = urls
+	if len(w.list) > 0 {
+		if i := slices.Index(list, w.list[0]); i > 0 {
+			list = slices.Concat(list[i:], list[:i])
+		}
+	}
+	w.list = list
 	return nil
 }
 
-func (w *Ways) all() []*url.URL {
+func (a *way) renew() { a.stay, a.cut = context.WithCancel(context.Background()) }
+
+func (w *Ways) all() []*way {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.urls
+	return w.list
 }
 
-// failed puts the next one first, unless somebody has done so already.
-func (w *Ways) failed(u *url.URL) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.urls) > 1 && w.urls[0] == u {
-		w.urls = slices.Concat(w.urls[1:], w.urls[:1])
+// failed puts the next one first, unless somebody has done so already. The caller
+// holds mu.
+func (w *Ways) failed(a *way) {
+	if len(w.list) > 1 && w.list[0] == a {
+		w.list = slices.Concat(w.list[1:], w.list[:1])
 	}
 }
 
@@ -82,72 +101,64 @@ func (w *Ways) others() bool {
 	return due
 }
 
-// wayfarer sends a request to the first gateway that can be reached. Only one that
-// certainly reached nobody is sent to another: a vendor could bill both.
-type wayfarer struct {
-	ways      *Ways
-	transport http.RoundTripper
+// Watch probes the gateways that calls wait for, so often, until ctx ends. One
+// that is silent is given up and its calls are cut: a machine that was paused
+// takes connections and never answers. It does nothing where there is no other.
+func (w *Ways) Watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var probes sync.WaitGroup
+		for _, a := range w.busy() {
+			probes.Go(func() { w.probed(a, w.answers(ctx, a, every)) })
+		}
+		probes.Wait()
+	}
 }
 
-// RoundTrip sends the request on, for httputil.
-func (f *wayfarer) RoundTrip(req *http.Request) (*http.Response, error) {
-	err := errors.New("no gateway is known")
-	body := &untouched{body: req.Body}
-	for round := 0; round < 2 && (round == 0 || f.ways.others()); round++ {
-		for _, way := range f.ways.all() {
-			var resp *http.Response
-			if resp, err = f.transport.RoundTrip(f.address(req, way, body)); err == nil {
-				return resp, nil
-			}
-			dial, ok := errors.AsType[*net.OpError](err)
-			if !ok || dial.Op != "dial" || body.touched() || req.Context().Err() != nil {
-				return nil, err
-			}
-			f.ways.failed(way)
+func (w *Ways) busy() (found []*way) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.list {
+		if a.open > 0 && len(w.list) > 1 {
+			found = append(found, a)
 		}
 	}
-	return nil, err
+	return found
 }
 
-func (f *wayfarer) address(req *http.Request, way *url.URL, body *untouched) *http.Request {
-	out := req.Clone(req.Context())
-	out.URL.Scheme, out.URL.Host, out.Host = way.Scheme, way.Host, ""
-	out.URL.Opaque, out.URL.User = "", nil // whatever the sandbox wrote into the request line
-	if base := strings.TrimSuffix(way.Path, "/"); base != "" {
-		if out.URL.RawPath != "" {
-			out.URL.RawPath = strings.TrimSuffix(way.EscapedPath(), "/") + out.URL.RawPath
-		}
-		out.URL.Path = base + out.URL.Path
+// answers says whether a gateway answers at all, whatever it says.
+func (w *Ways) answers(ctx context.Context, a *way, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url.JoinPath("health").String(), http.NoBody)
+	if err != nil {
+		return false
 	}
-	if req.Body != nil && req.Body != http.NoBody {
-		out.Body = body
+	resp, err := w.transport.RoundTrip(req)
+	if err != nil {
+		return false
 	}
-	return out
+	return resp.Body.Close() == nil
 }
 
-// untouched is a request's body that a transport may close without reading it, so
-// that another attempt can still send it.
-type untouched struct {
-	body io.ReadCloser
-
-	mu   sync.Mutex
-	read bool
-}
-
-// Read reads on.
-func (u *untouched) Read(p []byte) (int, error) {
-	u.mu.Lock()
-	u.read = true
-	u.mu.Unlock()
-	return u.body.Read(p)
-}
-
-// Close keeps the body for the next attempt; the server that took the request
-// closes it in any case.
-func (u *untouched) Close() error { return nil }
-
-func (u *untouched) touched() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.read
+func (w *Ways) probed(a *way, answered bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.missed++
+	if answered {
+		a.missed = 0
+	}
+	if a.missed < misses {
+		return
+	}
+	a.missed = 0
+	w.failed(a)
+	a.cut()
+	a.renew()
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func gone(t *testing.T) string {
@@ -111,5 +112,61 @@ func TestWithoutAWayOtherGatewaysAreAskedFor(t *testing.T) {
 	}
 	if status, text := say(t, through(t, ways), "hello"); status != http.StatusOK || text != "new /v1/x hello" || lost.Load() != 1 {
 		t.Errorf("%d %q, asked %d times", status, text, lost.Load())
+	}
+}
+
+// A paused gateway takes connections and never answers: its calls are cut, and
+// the next ones go elsewhere.
+func TestAGatewayThatFallsSilentIsGivenUp(t *testing.T) {
+	t.Parallel()
+	release, waiting := make(chan struct{}), make(chan struct{}, 8)
+	paused := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		waiting <- struct{}{}
+		select {
+		case <-r.Context().Done():
+		case <-release:
+		}
+	}))
+	t.Cleanup(func() { close(release); paused.Close() })
+	var asked atomic.Int64
+	ways := waysTo(t, paused.URL, echo(t, "other", &asked))
+	watched := make(chan struct{})
+	go func() { defer close(watched); ways.Watch(t.Context(), 20*time.Millisecond) }()
+	t.Cleanup(func() { <-watched })
+	c := through(t, ways)
+	if status, _ := say(t, c, "first"); status != http.StatusBadGateway || asked.Load() != 0 {
+		t.Errorf("%d, the other was asked %d times", status, asked.Load())
+	}
+	if status, text := say(t, c, "second"); status != http.StatusOK || !strings.HasPrefix(text, "other") {
+		t.Errorf("%d %q", status, text)
+	}
+}
+
+// A slow vendor is no silent gateway.
+func TestACallThatTakesLongIsNotCutWhileItsGatewayAnswers(t *testing.T) {
+	t.Parallel()
+	release, probes := make(chan struct{}), make(chan struct{}, 100)
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" {
+			probes <- struct{}{}
+			return
+		}
+		<-release
+		_, _ = w.Write([]byte("at last"))
+	}))
+	t.Cleanup(slow.Close)
+	var asked atomic.Int64
+	ways := waysTo(t, slow.URL, echo(t, "other", &asked))
+	watched := make(chan struct{})
+	go func() { defer close(watched); ways.Watch(t.Context(), 200*time.Millisecond) }()
+	t.Cleanup(func() { <-watched })
+	go func() {
+		for range 4 {
+			<-probes
+		}
+		close(release)
+	}()
+	if status, text := say(t, through(t, ways), "x"); status != http.StatusOK || text != "at last" || asked.Load() != 0 {
+		t.Errorf("%d %q", status, text)
 	}
 }
