@@ -90,8 +90,10 @@ func TestAScheduleWhoseTaskCouldNotBeSubmittedIsRefusedWithItsFieldAndLeavesNoth
 		"no prompt":                {func(s *corp.ScheduleSpec) { s.Task.Prompt = "" }, corp.KindInvalid, "task.prompt"},
 		"no source":                {func(s *corp.ScheduleSpec) { s.Task.RepositoryURL = "" }, corp.KindInvalid, "task.repository_id"},
 		"an agent that is missing": {func(s *corp.ScheduleSpec) { s.Task.Agent = "nobody" }, corp.KindNotFound, "task.agent"},
-		"a foreign repository": {func(s *corp.ScheduleSpec) { s.Task.RepositoryURL, s.Task.RepositoryID = "", &foreign.ID },
-			corp.KindNotFound, "task.repository_id"},
+		"a foreign repository": {
+			func(s *corp.ScheduleSpec) { s.Task.RepositoryURL, s.Task.RepositoryID = "", &foreign.ID },
+			corp.KindNotFound, "task.repository_id",
+		},
 		"a missing file": {func(s *corp.ScheduleSpec) {
 			s.Task.RepositoryURL, s.Task.SourceID, s.Task.BaseCommit = "", new(corp.NewID[corp.BlobID]()), strings.Repeat("a", 40)
 		}, corp.KindNotFound, "task.source_id"},
