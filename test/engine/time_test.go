@@ -37,7 +37,7 @@ func TestThePauseBeforeAnotherAttemptIsEvenAndBounded(t *testing.T) {
 			if tr.NotBefore != nil {
 				pause = tr.NotBefore.Sub(tr.At)
 			}
-			r.must(pause >= -20*time.Millisecond && pause <= ceiling, "attempt %d waits %v, at most %v", *tr.Attempt, pause, ceiling)
+			r.must(pause >= -quiet && pause <= ceiling, "attempt %d waits %v, at most %v", *tr.Attempt, pause, ceiling)
 			parts = append(parts, float64(pause)/float64(ceiling))
 		}
 	}
