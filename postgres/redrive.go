@@ -60,6 +60,7 @@ type RedriveFilter struct {
 	Batch         corp.BatchID
 	Schedule      corp.ScheduleID
 	CreatedBefore *time.Time
+	EndedBefore   *time.Time
 	Limit         int // at most so many in one transaction
 	DryRun        bool
 }
@@ -77,17 +78,20 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 			SELECT t.id FROM tasks t
 			WHERE t.workspace_id = $1 AND t.state = $2 AND (t.deadline_at IS NULL OR t.deadline_at > clock_timestamp()) AND NOT `+sourceGone+`
 				AND ($3::uuid IS NULL OR t.agent_id = $3) AND ($4::uuid IS NULL OR t.batch_id = $4) AND ($5::uuid IS NULL OR t.schedule_id = $5)
-				AND ($6::timestamptz IS NULL OR t.created_at < $6)
+				AND ($6::timestamptz IS NULL OR t.created_at < $6) AND ($9::timestamptz IS NULL OR t.finished_at < $9)
 				AND ($7 = '' OR t.reason = $7 OR EXISTS (SELECT FROM runs r WHERE r.workspace_id = $1 AND r.id = t.run_id AND r.reason = $7))
 				AND (
 					SELECT true FROM task_dependencies d
 					CROSS JOIN LATERAL (SELECT p.state FROM tasks p WHERE p.workspace_id = $1 AND p.id = d.depends_on LIMIT 1) p
 					WHERE d.workspace_id = $1 AND d.task_id = t.id AND d.on_failure = 'cancel' AND p.state IN ('failed', 'cancelled', 'dead') LIMIT 1) IS NULL
-			ORDER BY t.id LIMIT $8`, w.ws, f.State, f.Agent, f.Batch, f.Schedule, f.CreatedBefore, string(f.Reason), f.Limit+1)
+			ORDER BY t.id LIMIT $8`, w.ws, f.State, f.Agent, f.Batch, f.Schedule, f.CreatedBefore, string(f.Reason), f.Limit+1, f.EndedBefore)
 		if err != nil {
 			return err
 		}
 		done = corp.Redriven{More: len(found) > f.Limit}
+		if done.At, err = clock(ctx, tx); err != nil {
+			return err
+		}
 		found = found[:min(len(found), f.Limit)]
 		if f.DryRun {
 			done.Redriven = len(found)
