@@ -103,6 +103,7 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 		}
 		tasks = slices.DeleteFunc(tasks, func(t againTask) bool { return t.State != f.State || t.Late || t.Gone || !t.failed.IsZero() }) // somebody was faster
 		done.Redriven = len(tasks)
+		waitForEachOther(tasks)
 		return w.queueAgain(ctx, tx, again{actor: actor, redrive: true}, tasks)
 	})
 	return done, err
@@ -127,10 +128,11 @@ type againTask struct {
 	ID       corp.TaskID
 	State    corp.TaskState
 	Attempts int
-	Late     bool        // its deadline has passed
-	Gone     bool        // its uploaded source is no longer kept
-	open     int         // of those that it follows, that have not ended
-	failed   corp.TaskID // one of these that did not succeed, where that matters
+	Late     bool          // its deadline has passed
+	Gone     bool          // its uploaded source is no longer kept
+	open     int           // of those that it follows, that have not ended
+	ended    []corp.TaskID // the others
+	failed   corp.TaskID   // one of these that did not succeed, where that matters
 }
 
 // lockAgain locks tasks together with those that they follow, in the order of
@@ -160,10 +162,12 @@ func (w WorkspaceDB) lockAgain(ctx context.Context, tx pgx.Tx, ids []corp.TaskID
 	}
 	for _, l := range links {
 		t, state := found[l.TaskID], found[l.DependsOn].State
-		switch {
-		case !state.Final():
+		if !state.Final() {
 			t.open++
-		case state != corp.TaskSucceeded && l.OnFailure == corp.OnFailureCancel && t.failed.IsZero():
+			continue
+		}
+		t.ended = append(t.ended, l.DependsOn)
+		if state != corp.TaskSucceeded && l.OnFailure == corp.OnFailureCancel && t.failed.IsZero() {
 			t.failed = l.DependsOn
 		}
 	}
@@ -172,6 +176,21 @@ func (w WorkspaceDB) lockAgain(ctx context.Context, tx pgx.Tx, ids []corp.TaskID
 		wanted[id] = true
 	}
 	return slices.DeleteFunc(rows, func(t againTask) bool { return !wanted[t.ID] }), nil
+}
+
+// waitForEachOther counts those that are begun anew together as not ended.
+func waitForEachOther(tasks []againTask) {
+	begun := make(map[corp.TaskID]bool, len(tasks))
+	for _, t := range tasks {
+		begun[t.ID] = true
+	}
+	for i := range tasks {
+		for _, on := range tasks[i].ended {
+			if begun[on] {
+				tasks[i].open++
+			}
+		}
+	}
 }
 
 // queueAgain gives locked tasks their next run, or blocks them until they may have it.
