@@ -269,7 +269,7 @@ func TestDroppingAndMakingMonthsNeverHoldsUpTrafficForLong(t *testing.T) {
 	}
 	system := env.DB.System("test")
 	_, err := system.DropPartitions(t.Context(), postgres.KeptEvents, keep90)
-	wantKind(t, err, corp.KindUnavailable) // it gave way all the time
+	wantKind(t, err, corp.KindUnavailable)                                        // it gave way all the time
 	must(system.EnsurePartitions(t.Context(), time.Now().AddDate(0, 7, 0), 1))(t) // gives way to writers only
 	ok(t, pin.Rollback(t.Context()))
 	for _, table := range []postgres.Kept{postgres.KeptEvents, postgres.KeptEntries, postgres.KeptCalls} {

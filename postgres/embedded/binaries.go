@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,9 +46,9 @@ var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)\.(\d+)`)
 
 // probe runs the postgres in dir as the account that will run it, from the
 // folder where it will work: what the two may do shows in no other way.
-func probe(ctx context.Context, dir string, source Source, as account, work string) (binaries, error) {
+func (f finder) probe(ctx context.Context, dir string, source Source) (binaries, error) {
 	program := filepath.Join(dir, "postgres")
-	out, err := versionLine(ctx, program, as, work)
+	out, err := versionLine(ctx, program, f.as, f.work)
 	if err != nil {
 		return binaries{}, fmt.Errorf("run %s: %w", program, err)
 	}
@@ -60,8 +61,8 @@ func probe(ctx context.Context, dir string, source Source, as account, work stri
 	if err := errors.Join(majorErr, minorErr); err != nil {
 		return binaries{}, err
 	}
-	if major != Major {
-		return binaries{}, fmt.Errorf("%s is PostgreSQL %d.%d, not %d", program, major, minor, Major)
+	if want := cmp.Or(f.major, Major); major != want {
+		return binaries{}, fmt.Errorf("%s is PostgreSQL %d.%d, not %d", program, major, minor, want)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
 		return binaries{}, fmt.Errorf("PostgreSQL in %s is incomplete: %w", dir, err)
@@ -99,6 +100,7 @@ func versionLine(ctx context.Context, program string, as account, work string) (
 
 // finder looks for PostgreSQL's programs.
 type finder struct {
+	major   int      // 0 means Major
 	binDir  string   // the only place to look, if not empty
 	archive []byte   // the bundle, or nil
 	system  []string // where installed PostgreSQLs have their programs
@@ -130,8 +132,8 @@ func (f finder) find(ctx context.Context) (binaries, error) {
 	if len(found) == 0 {
 		return binaries{}, &corp.Error{
 			Kind: corp.KindUnavailable, Err: missing,
-			Message: fmt.Sprintf("No PostgreSQL %d was found.", Major),
-			Hint:    fmt.Sprintf("Install PostgreSQL %d, run npm ci --ignore-scripts in the source folder, or set CORP_POSTGRES_URL.", Major),
+			Message: fmt.Sprintf("No PostgreSQL %d was found.", cmp.Or(f.major, Major)),
+			Hint:    fmt.Sprintf("Install PostgreSQL %d, run npm ci --ignore-scripts in the source folder, or set CORP_POSTGRES_URL.", cmp.Or(f.major, Major)),
 		}
 	}
 	// The first of the newest: ours when the system's is no newer.
@@ -139,7 +141,7 @@ func (f finder) find(ctx context.Context) (binaries, error) {
 }
 
 func (f finder) explicit(ctx context.Context) (binaries, error) {
-	b, err := probe(ctx, f.binDir, SourceExplicit, f.as, f.work)
+	b, err := f.probe(ctx, f.binDir, SourceExplicit)
 	if err != nil {
 		return b, corp.Invalid("bin_dir", "The PostgreSQL programs in "+f.binDir+" cannot be used: "+err.Error()+".",
 			fmt.Sprintf("Name the bin folder of a PostgreSQL %d.", Major))
@@ -151,7 +153,7 @@ func (f finder) explicit(ctx context.Context) (binaries, error) {
 func (f finder) installed(ctx context.Context) (found []binaries) {
 	for _, dir := range f.system {
 		// What is not there, cannot be run or is another version is no candidate.
-		if b, err := probe(ctx, dir, SourceSystem, f.as, f.work); err == nil {
+		if b, err := f.probe(ctx, dir, SourceSystem); err == nil {
 			found = append(found, b)
 		}
 	}

@@ -23,6 +23,7 @@ const newPrefix = "data.new-"
 
 // cluster makes the data folder.
 type cluster struct {
+	major    int
 	folder   folder
 	binaries binaries
 	as       account
@@ -35,8 +36,8 @@ type cluster struct {
 func (c cluster) ensure(ctx context.Context) error {
 	found, err := os.ReadFile(filepath.Join(c.folder.data(), "PG_VERSION"))
 	if err == nil {
-		if v := strings.TrimSpace(string(found)); v != strconv.Itoa(Major) {
-			return corp.Conflict(fmt.Sprintf("The data in %s is of PostgreSQL %s; this corp runs %d.", c.folder.data(), v, Major),
+		if v := strings.TrimSpace(string(found)); v != strconv.Itoa(c.major) {
+			return corp.Conflict(fmt.Sprintf("The data in %s is of PostgreSQL %s; this corp runs %d.", c.folder.data(), v, c.major),
 				"Export it with the corp that made it, or use another folder with --data.")
 		}
 		return nil
@@ -113,8 +114,10 @@ func (c cluster) initdb(ctx context.Context, dir string) error {
 	}
 	args := []string{
 		"-D", dir, "-U", SuperRole, "--encoding=UTF8", "--no-locale",
-		"--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums",
-		"--auth-local=peer", "--auth-host=reject", "--no-instructions", "--text-search-config=english",
+		"--data-checksums", "--auth-local=peer", "--auth-host=reject", "--no-instructions", "--text-search-config=english",
+	}
+	if c.major >= 17 { // before, "C" is the only collation that is PostgreSQL's own
+		args = append(args, "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 	}
 	if c.durable {
 		args = append(args, initdbSync...)

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"log/slog"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,9 @@ type Config struct {
 	// initialised cluster that is copied instead of made. All copies have one
 	// system identifier, so it is for tests. Empty means no sharing.
 	Cache string
+	// Major is another major version of PostgreSQL to run, from the npm package
+	// of that version: for tests of what an older server does. 0 means Major.
+	Major int
 	// Settings are added to postgresql.conf, by name.
 	Settings map[string]string
 }
@@ -51,6 +55,7 @@ var reserved = []string{
 // complete returns the configuration with absolute folders and a logger, or
 // says what is wrong with it.
 func (c Config) complete() (Config, error) {
+	c.Major = cmp.Or(c.Major, Major)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -21,5 +21,5 @@ const (
 	Database   = "corp"
 )
 
-// Major is the only major version of PostgreSQL that this package runs.
+// Major is the major version of PostgreSQL that this package runs.
 const Major = 18

@@ -32,20 +32,23 @@ func (f finder) bundled(ctx context.Context) (binaries, error) {
 	if err != nil {
 		return binaries{}, fmt.Errorf("bundle: %w", err)
 	}
-	return probe(ctx, filepath.Join(dir, "bin"), SourceBundle, f.as, f.work)
+	return f.probe(ctx, filepath.Join(dir, "bin"), SourceBundle)
 }
 
 // npm uses the package where npm put it. Where the account cannot get there, or
 // the links that npm did not make cannot be made, it uses a copy.
 func (f finder) npm(ctx context.Context) (binaries, error) {
 	name := bundle.PackageName(runtime.GOOS, runtime.GOARCH)
+	if f.major != 0 && f.major != Major {
+		name = fmt.Sprintf("postgres-%d", f.major)
+	}
 	for _, dir := range f.above {
 		pkg := bundle.Find(dir, name)
 		if pkg == "" {
 			continue
 		}
 		if err := bundle.MakeLinks(pkg); err == nil {
-			b, err := probe(ctx, filepath.Join(pkg, "native", "bin"), SourceNPM, f.as, f.work)
+			b, err := f.probe(ctx, filepath.Join(pkg, "native", "bin"), SourceNPM)
 			if !denied(err) {
 				return b, err
 			}
@@ -69,7 +72,7 @@ func (f finder) npmCopy(ctx context.Context, pkg string) (binaries, error) {
 	if err != nil {
 		return binaries{}, err
 	}
-	return probe(ctx, filepath.Join(dir, "bin"), SourceNPM, f.as, f.work)
+	return f.probe(ctx, filepath.Join(dir, "bin"), SourceNPM)
 }
 
 // keep returns the folder of the store with the given key, made by make if it

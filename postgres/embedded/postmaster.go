@@ -27,7 +27,7 @@ func (s *Server) launch(ctx context.Context) (*process, error) {
 	if err := s.vacate(); err != nil {
 		return nil, err
 	}
-	if err := writeConf(s.folder, s.as, s.durable, s.settings); err != nil {
+	if err := writeConf(s.folder, s.as, s.major, s.durable, s.settings); err != nil {
 		return nil, err
 	}
 	logFile, err := openLog(s.folder.log())

@@ -20,6 +20,7 @@ type Server struct {
 	as       account
 	binaries binaries
 	durable  bool
+	major    int
 	settings map[string]string
 	logger   *slog.Logger
 	lock     *os.File
@@ -41,6 +42,9 @@ type Server struct {
 // configuration or folder is KindInvalid, a folder in use KindConflict, missing
 // programs KindUnavailable.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Major != 0 && cfg.Major != Major {
+		return start(ctx, cfg, finder{above: above()})
+	}
 	return start(ctx, cfg, finder{archive: bundle.Embedded(), system: systemFolders(), above: above()})
 }
 
@@ -51,7 +55,7 @@ func start(ctx context.Context, cfg Config, programs finder) (_ *Server, err err
 		return nil, err
 	}
 	s := &Server{
-		folder: folder(cfg.Dir), durable: cfg.Durable, settings: cfg.Settings, logger: cfg.Logger,
+		folder: folder(cfg.Dir), durable: cfg.Durable, major: cfg.Major, settings: cfg.Settings, logger: cfg.Logger,
 		hurry: make(chan struct{}), done: make(chan struct{}),
 	}
 	if s.lock, err = s.folder.claim(os.Geteuid() == 0); err != nil {
@@ -94,7 +98,7 @@ func (s *Server) prepare(ctx context.Context, cfg Config, programs finder) (err 
 	if err := s.as.reach(string(s.folder)); err != nil {
 		return err
 	}
-	programs.binDir, programs.as, programs.work, programs.durable = cfg.BinDir, s.as, cfg.Dir, cfg.Durable
+	programs.major, programs.binDir, programs.as, programs.work, programs.durable = cfg.Major, cfg.BinDir, s.as, cfg.Dir, cfg.Durable
 	if programs.store = cfg.Cache; cfg.Cache == "" {
 		programs.store = cfg.Dir
 	}
@@ -113,7 +117,7 @@ func (s *Server) prepare(ctx context.Context, cfg Config, programs finder) (err 
 			s.logger.Warn("old programs could not be removed", "error", err)
 		}
 	}
-	c := cluster{folder: s.folder, binaries: s.binaries, as: s.as, durable: cfg.Durable, cache: cfg.Cache}
+	c := cluster{major: cfg.Major, folder: s.folder, binaries: s.binaries, as: s.as, durable: cfg.Durable, cache: cfg.Cache}
 	return c.ensure(ctx)
 }
 

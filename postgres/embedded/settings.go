@@ -15,13 +15,13 @@ import (
 
 // writeConf writes the configuration files. They lie outside the data folder,
 // so that as root we never write where PostgreSQL's user could put a link.
-func writeConf(f folder, as account, durable bool, extra map[string]string) error {
+func writeConf(f folder, as account, major int, durable bool, extra map[string]string) error {
 	if err := os.MkdirAll(f.conf(), 0o711); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	hba, ident := access()
 	for name, text := range map[string]string{
-		"postgresql.conf": settingsText(durable, extra),
+		"postgresql.conf": settingsText(major, durable, extra),
 		"pg_hba.conf":     hba,
 		"pg_ident.conf":   ident,
 	} {
@@ -37,7 +37,7 @@ func writeConf(f folder, as account, durable bool, extra map[string]string) erro
 }
 
 // settingsText starts from what initdb found out about this machine.
-func settingsText(durable bool, extra map[string]string) string {
+func settingsText(major int, durable bool, extra map[string]string) string {
 	settings := map[string]string{
 		"allow_alter_system": "off",
 		"autovacuum_naptime": "30s",
@@ -54,6 +54,12 @@ func settingsText(durable bool, extra map[string]string) string {
 		"shared_buffers":     "128MB",
 		"timezone":           "UTC",
 		"wal_compression":    "on",
+	}
+	if major < 18 {
+		delete(settings, "io_workers")
+	}
+	if major < 17 {
+		delete(settings, "allow_alter_system")
 	}
 	if !durable {
 		// A commit still writes the log to the kernel, where only the machine

@@ -3,6 +3,8 @@
 // workspace in the shared database, which costs a millisecond, or a whole
 // database of its own when it changes what workspaces share.
 //
+// CORP_TEST_POSTGRES=16 makes it an older one, from the npm package postgres-16.
+//
 // It is for tests only: nothing in it is durable, and everybody is superuser.
 package pgtest
 
@@ -11,6 +13,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,8 +126,12 @@ var cluster = sync.OnceValues(func() (server, error) {
 	if err != nil {
 		return server{}, err
 	}
+	major, err := major()
+	if err != nil {
+		return server{}, err
+	}
 	pg, err := embedded.Start(ctx, embedded.Config{
-		Dir: dir, Cache: cache, Logger: slog.New(slog.DiscardHandler),
+		Dir: dir, Cache: cache, Major: major, Logger: slog.New(slog.DiscardHandler),
 		// Shared memory in files of the cluster's folder goes when the folder goes.
 		Settings: map[string]string{"max_connections": "400", "dynamic_shared_memory_type": "mmap", "shared_buffers": "64MB"},
 	})
@@ -136,6 +144,19 @@ var cluster = sync.OnceValues(func() (server, error) {
 	_, _, err = postgres.Migrate(ctx, pg.OwnerURL())
 	return server{pg}, err
 })
+
+// major is the version of PostgreSQL to test on, 0 for the one that corp brings.
+func major() (int, error) {
+	text := os.Getenv("CORP_TEST_POSTGRES") //nolint:forbidigo // a test is told this way, as it has no other configuration
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("read CORP_TEST_POSTGRES: %w", err)
+	}
+	return n, nil
+}
 
 // super runs statements one by one as the superuser, outside the tests' databases.
 func (s server) super(statements ...string) error {

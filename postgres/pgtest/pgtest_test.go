@@ -1,9 +1,13 @@
 package pgtest_test
 
 import (
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/embedded"
 	"github.com/genericcorp/corp/postgres/pgtest"
 )
 
@@ -32,5 +36,16 @@ func TestADatabaseOfOnesOwnSharesNothing(t *testing.T) {
 	env.Workspace(t)
 	if n := pgtest.Value[int](t, env, `SELECT count(*) FROM workspaces`); n != 1 {
 		t.Errorf("%d workspaces, want the one just made", n)
+	}
+}
+
+func TestTheServerIsOfTheVersionThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	want := os.Getenv("CORP_TEST_POSTGRES")
+	if want == "" {
+		want = strconv.Itoa(embedded.Major)
+	}
+	if got := pgtest.Value[string](t, pgtest.New(t), `SHOW server_version`); !strings.HasPrefix(got, want+".") {
+		t.Errorf("the server is PostgreSQL %s, want %s", got, want)
 	}
 }
