@@ -80,7 +80,13 @@ type mill struct {
 	url string
 }
 
-func newMill(t *testing.T, scenario string) *mill {
+// millModel is the model that a mill's agent asks.
+type millModel struct {
+	name     string
+	provider corp.ProviderSpec
+}
+
+func newMill(t *testing.T, scenario string, change ...func(*millModel)) *mill {
 	t.Helper()
 	d := newDesk(t)
 	address, err := modelGateway()
@@ -104,12 +110,15 @@ func newMill(t *testing.T, scenario string) *mill {
 	front := httptest.NewServer(a.Handler())
 	t.Cleanup(front.Close)
 	m.url = front.URL
+	model := millModel{"claude-sonnet-4-5", corp.ProviderSpec{Name: "sim", Dialect: corp.DialectAnthropic, BaseURL: vendor.URL, Vendor: "anthropic"}}
+	for _, c := range change {
+		c(&model)
+	}
 	id := corp.NewID[corp.ProviderID]()
-	_, err = d.env.DB.In(d.ws).CreateProvider(t.Context(), corp.ActorSystem, id,
-		corp.ProviderSpec{Name: "sim", Dialect: corp.DialectAnthropic, BaseURL: vendor.URL, Vendor: "anthropic"},
+	_, err = d.env.DB.In(d.ws).CreateProvider(t.Context(), corp.ActorSystem, id, model.provider,
 		d.ring.Seal([]byte("sk-sim"), d.ws.String(), "provider", id.String()))
 	if err == nil {
-		_, err = d.env.DB.In(d.ws).CreateAgent(t.Context(), corp.ActorSystem, corp.AgentSpec{Name: "miller", Runtime: corp.RuntimeBuiltin, Model: "sim/claude-sonnet-4-5"})
+		_, err = d.env.DB.In(d.ws).CreateAgent(t.Context(), corp.ActorSystem, corp.AgentSpec{Name: "miller", Runtime: corp.RuntimeBuiltin, Model: "sim/" + model.name})
 	}
 	if err != nil {
 		t.Fatal(err)
