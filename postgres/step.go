@@ -36,7 +36,7 @@ func (w WorkspaceDB) SaveSteps(ctx context.Context, run corp.RunID, epoch int64,
 		_, err = tx.Exec(ctx, `
 			INSERT INTO steps (workspace_id, task_id, journal, key, run_id, epoch, output, bytes, at)
 			SELECT $1, $2, $3, x.key, $4, $5, x.output::json, x.bytes, clock_timestamp()
-			FROM unnest($6::text[], $7::text[], $8::integer[]) AS x (key, output, bytes) ON CONFLICT DO NOTHING`,
+			FROM unnest($6::text[], $7::text[], $8::bigint[]) AS x (key, output, bytes) ON CONFLICT DO NOTHING`,
 			w.ws, task, journal, run, epoch, rows.keys, rows.outputs, rows.bytes)
 		return err
 	})
@@ -126,7 +126,7 @@ func (w WorkspaceDB) journalOf(ctx context.Context, tx pgx.Tx, run corp.RunID, e
 // columns of steps, for unnest.
 type stepColumns struct {
 	keys, outputs []string
-	bytes         []int32
+	bytes         []int64
 	total         int64
 }
 
@@ -140,7 +140,7 @@ func stepRows(steps []corp.Step) (c stepColumns, err error) {
 			return c, corp.Invalid(fmt.Sprintf("steps[%d]", i), "A step has a key of 1 to 40 characters, and its output is JSON.", "See the API's description.")
 		}
 		c.keys, c.outputs = append(c.keys, s.Key), append(c.outputs, output)
-		c.bytes = append(c.bytes, int32(len(output)))
+		c.bytes = append(c.bytes, int64(len(output)))
 		c.total += int64(len(output))
 	}
 	return c, nil
