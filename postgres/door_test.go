@@ -462,7 +462,7 @@ func TestEveryTransactionIsBounded(t *testing.T) {
 	type limits struct{ Statement, Lock, Idle string }
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[limits])
 	ok(t, err)
-	want := limits{"20s", "8s", "20s"}
+	want := limits{"20s", "8s", "5s"}
 	if !slices.Equal(all, []limits{want, want}) {
 		t.Errorf("%+v", all)
 	}

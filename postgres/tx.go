@@ -16,9 +16,11 @@ import (
 
 // The settings of a transaction travel with its beginning, in one round trip,
 // and end with it: nothing is left on a connection that a pool or PgBouncer
-// gives to somebody else. SET cannot take a parameter; set_config can.
+// gives to somebody else. SET cannot take a parameter; set_config can. The locks
+// of a server that was paused inside a transaction are gone within seconds: well
+// within the life of the leases that the others renew meanwhile.
 const (
-	bounds         = `set_config('statement_timeout', '20s', true), set_config('lock_timeout', '8s', true), set_config('idle_in_transaction_session_timeout', '20s', true)`
+	bounds         = `set_config('statement_timeout', '20s', true), set_config('lock_timeout', '8s', true), set_config('idle_in_transaction_session_timeout', '5s', true)`
 	enterWorkspace = `SELECT set_config('app.workspace_id', $1, true), ` + bounds
 	enterSystem    = `SELECT set_config('application_name', $1, true), ` + bounds
 )

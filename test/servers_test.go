@@ -19,7 +19,7 @@ import (
 // steady are leases that outlive the change of a server, and a lead that moves
 // within a test.
 var steady = []string{
-	"--lease-ttl", "6s", "--heartbeat", "1s", "--ack-within", "4s", "--lease-margin", "1s", "--poll-wait", "2s", "--leader-ttl", "2s",
+	"--lease-ttl", "12s", "--heartbeat", "1s", "--ack-within", "4s", "--lease-margin", "1s", "--poll-wait", "2s", "--leader-ttl", "2s",
 	"--postgres-connections", "10", "--no-runner",
 }
 
@@ -149,7 +149,7 @@ func (f *fleet) watchEvents() (end func()) {
 // nothing is done twice.
 func TestTasksOutliveEveryServer(t *testing.T) {
 	t.Parallel()
-	const tasks = 45
+	const tasks = 30
 	f := startFleet(t)
 	v := newVendor(t, strings.NewReplacer("between: 100ms", "between: 20ms").Replace(worker))
 	f.servers[0].with(v)
@@ -165,22 +165,22 @@ func TestTasksOutliveEveryServer(t *testing.T) {
 			return err == nil && len(list.Items) >= n
 		})
 	}
-	done(4)
+	done(3)
 	leading, _ := f.leader()
 	leading.kill(syscall.SIGKILL)
-	done(9)
+	done(7)
 	leading.up()
 	leading, following := f.leader()
 	all := f.Client
 	f.Client = following.Client // whoever asks a paused server waits for it
-	leading.pause(t, func() { done(16) })
+	leading.pause(t, func() { done(11) })
 	f.Client = all
 	_, following = f.leader()
 	following.kill(syscall.SIGKILL)
-	done(22)
+	done(15)
 	following.up()
 	for i, s := range f.servers { // a rolling restart
-		done(26 + 5*i)
+		done(18 + 4*i)
 		s.kill(syscall.SIGTERM)
 		s.up()
 	}
