@@ -14,13 +14,14 @@ import (
 // pick is a run chosen for a poll and not yet leased.
 type pick struct {
 	ask   *ask
+	item  scheduler.Item
 	grant grant
 	claim postgres.Claim
 }
 
 // serve leases what fits to the polls that wait, a batch at a time.
 func (s *seat) serve(ctx context.Context) {
-	for {
+	for len(s.doubtful) == 0 {
 		picks := s.choose()
 		if len(picks) == 0 || !s.claim(ctx, picks) {
 			return
@@ -44,7 +45,7 @@ func (s *seat) choose() []pick {
 			if !ok {
 				continue
 			}
-			s.queue.Start(scheduler.Held{Workspace: it.Workspace, Run: it.Run, Agent: it.Agent, Repository: it.Repository, Since: now})
+			s.started(it, now)
 			picks = append(picks, s.lease(a, it))
 			if a.free--; a.free > 0 {
 				still = append(still, a)
@@ -61,7 +62,7 @@ func (s *seat) lease(a *ask, it scheduler.Item) pick {
 		workspace: it.Workspace, run: it.Run, epoch: it.Epoch + 1,
 		secret: corp.NewSecret(corp.KeyPrefixLease), runKey: corp.NewSecret(corp.KeyPrefixRun),
 	}
-	return pick{ask: a, grant: g, claim: postgres.Claim{
+	return pick{ask: a, item: it, grant: g, claim: postgres.Claim{
 		Workspace: it.Workspace, RunID: it.Run, Epoch: g.epoch, RunnerID: a.runner.ID, RunnerName: a.runner.Name,
 		LeaseHash: s.ring.Hash(g.secret), RunKeyHash: s.ring.Hash(g.runKey), AckWithin: s.times.Ack, TTL: s.times.TTL,
 	}}
@@ -74,11 +75,10 @@ func (s *seat) claim(ctx context.Context, picks []pick) bool {
 	for i, p := range picks {
 		claims[i] = p.claim
 	}
-	claimed, err := s.db.System("dispatch").ClaimRuns(ctx, s.server, s.term, claims)
-	if err != nil && ctx.Err() == nil {
-		// Perhaps it was done and only the answer is missing: the rows will tell.
-		s.readAfter = latest(s.readAfter, time.Now().Add(s.times.Sweep))
-		s.logger.ErrorContext(ctx, "runs could not be leased", slog.Int("runs", len(picks)), slog.Any("error", err))
+	claimed, err := s.db.System("dispatch").ClaimRuns(ctx, s.server, s.term.Load(), claims)
+	if err != nil {
+		s.inDoubt(ctx, picks, err)
+		return false
 	}
 	done := make(map[corp.RunID]bool, len(claimed))
 	for _, run := range claimed {
@@ -90,15 +90,29 @@ func (s *seat) claim(ctx context.Context, picks []pick) bool {
 			continue
 		}
 		p.ask.free++
-		s.queue.GiveBack(p.grant.run) // cancelled, or not due by the database's clock
-		s.stale = true
-		s.readAfter = latest(s.readAfter, time.Now().Add(s.times.Sweep/4)) // not again and again until it is
+		s.inVain(p.item) // cancelled, or not due by the database's clock
 	}
 	s.reply()
 	if len(claimed) == 0 {
 		signal(s.doubt)
 	}
-	return err == nil && len(claimed) > 0
+	return len(claimed) > 0
+}
+
+// inDoubt gives up a claim whose end is not known: it may have been committed, or
+// still be. Until a new term begins, which waits for it, the slots count as taken
+// and nothing more is claimed; then the rows tell.
+func (s *seat) inDoubt(ctx context.Context, picks []pick, err error) {
+	for _, p := range picks {
+		p.ask.free++
+		s.doubtful[p.item.Workspace] = struct{}{}
+	}
+	s.unfenced = true
+	s.unsure.Store(true)
+	signal(s.doubt)
+	if ctx.Err() == nil {
+		s.logger.ErrorContext(ctx, "runs could not be leased", slog.Int("runs", len(picks)), slog.Any("error", err))
+	}
 }
 
 // reply answers the polls that have something to take home.
@@ -111,11 +125,4 @@ func (s *seat) reply() {
 		a.answer(a.grants)
 		return true
 	})
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

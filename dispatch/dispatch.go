@@ -30,7 +30,7 @@ type Times struct {
 	TTL       time.Duration // of a lease, from the last good beat
 	Margin    time.Duration // the runner stops itself at TTL - Margin, the server reclaims at TTL + Margin
 	LeaderTTL time.Duration // of leadership, from the last renewal
-	Sweep     time.Duration // between two readings of the database while a runner waits for work
+	Sweep     time.Duration // between two looks at what was queued lately while a runner waits for work
 	StopGrace time.Duration // what an agent is given to end itself when it is told to stop
 }
 
@@ -42,7 +42,7 @@ func DefaultTimes() Times {
 		Heartbeat: 10 * time.Second,
 		TTL:       30 * time.Second,
 		Margin:    5 * time.Second,
-		LeaderTTL: 10 * time.Second,
+		LeaderTTL: 5 * time.Second,
 		Sweep:     time.Second,
 		StopGrace: 10 * time.Second,
 	}
@@ -66,13 +66,13 @@ type Dispatcher struct {
 	times   Times
 	logger  *slog.Logger
 
-	seat  atomic.Pointer[seat] // nil while another server leads
-	dirty chan struct{}        // a hint that the database knows more than the memory
+	seat    atomic.Pointer[seat]     // nil while another server leads
+	answers map[corp.RunnerID]answer // of the terms so far; whoever leads owns it
 }
 
 // New makes a dispatcher that leads nothing until Run is called.
 func New(db *postgres.DB, ring *seal.Ring, server corp.ServerID, address string, times Times, logger *slog.Logger) *Dispatcher {
-	return &Dispatcher{db: db, ring: ring, server: server, address: address, times: times, logger: logger, dirty: make(chan struct{}, 1)}
+	return &Dispatcher{db: db, ring: ring, server: server, address: address, times: times, logger: logger, answers: map[corp.RunnerID]answer{}}
 }
 
 // Leading says whether this server leads now, as far as it knows.
@@ -80,14 +80,23 @@ func (d *Dispatcher) Leading() bool { return d.seat.Load() != nil }
 
 // Wake tells the leader what changed. It never blocks; on a server that does not
 // lead it does nothing.
-func (d *Dispatcher) Wake(_ postgres.Notice) { signal(d.dirty) }
-
-// Finished is a hint that a run has given its slot back. Without it the slot is
-// found free at the next reading of the database.
-func (d *Dispatcher) Finished(_ corp.WorkspaceID, run corp.RunID) {
+func (d *Dispatcher) Wake(n postgres.Notice) {
 	if s := d.seat.Load(); s != nil {
-		s.finished(run)
+		s.hear(n)
 	}
+}
+
+// Queued is Wake for runs that were queued and of which all is known: they are
+// offered without being read.
+func (d *Dispatcher) Queued(runs ...postgres.QueuedRun) {
+	for i := range runs {
+		d.Wake(postgres.Notice{Kind: postgres.NoticeQueue, Workspace: runs[i].Workspace, Run: runs[i].RunID, Queued: &runs[i]})
+	}
+}
+
+// Finished is Wake for a run that has ended.
+func (d *Dispatcher) Finished(ws corp.WorkspaceID, run corp.RunID) {
+	d.Wake(postgres.Notice{Kind: postgres.NoticeQueue, Workspace: ws, Run: run, Ended: true})
 }
 
 // Run takes the lead when it is free, leads as long as it can, and starts over,

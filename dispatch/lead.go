@@ -51,8 +51,8 @@ func (d *Dispatcher) lead(parent context.Context, term int64) {
 	d.seat.Store(nil)
 	close(s.done)
 	<-kept
-	d.resign(parent, term)
-	d.logger.InfoContext(parent, "not leading any more", slog.Int64("term", term))
+	d.resign(parent, s.term.Load())
+	d.logger.InfoContext(parent, "not leading any more", slog.Int64("term", s.term.Load()))
 }
 
 // takeOver gives every live lease one more TTL: the runners' beats may have gone
@@ -94,7 +94,7 @@ func (s *seat) keep(ctx context.Context) {
 		case err == nil:
 			good = asked
 		case ctx.Err() == nil:
-			s.logger.WarnContext(ctx, "the term could not be renewed", slog.Int64("term", s.term), slog.Any("error", err))
+			s.logger.WarnContext(ctx, "the term could not be renewed", slog.Int64("term", s.term.Load()), slog.Any("error", err))
 		}
 		if time.Since(good) >= s.times.LeaderTTL {
 			return
@@ -102,8 +102,22 @@ func (s *seat) keep(ctx context.Context) {
 	}
 }
 
+// renew prolongs the term or, after a claim whose end is not known, begins the
+// next one: that waits for the claim. It says whether nobody else has led
+// meanwhile.
 func (s *seat) renew(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.times.LeaderTTL/2)
 	defer cancel()
-	return s.db.System("dispatch").RenewLeadership(ctx, s.server, s.term, s.times.LeaderTTL)
+	system, term := s.db.System("dispatch"), s.term.Load()
+	if !s.unsure.Load() {
+		return system.RenewLeadership(ctx, s.server, term, s.times.LeaderTTL)
+	}
+	next, ok, err := system.TakeLeadership(ctx, s.server, s.address, s.times.LeaderTTL)
+	if err != nil || !ok {
+		return false, err
+	}
+	s.term.Store(next)
+	s.unsure.Store(false)
+	signal(s.fence)
+	return next == term+1, nil
 }

@@ -2,9 +2,7 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -104,70 +102,4 @@ func (s *seat) arrive(a *ask) {
 func (s *seat) leave(a *ask) {
 	s.polls = slices.DeleteFunc(s.polls, func(p *ask) bool { return p == a })
 	a.answer(nil)
-}
-
-// offers turns leased runs into what a runner needs to carry them out. One that
-// cannot be read is left out: it returns to the queue when nobody acknowledges
-// it.
-func (s *seat) offers(ctx context.Context, grants []grant) []corp.Offer {
-	offers := make([]corp.Offer, 0, len(grants))
-	for _, g := range grants {
-		offer, err := s.offer(ctx, g)
-		switch {
-		case err == nil:
-			offers = append(offers, offer)
-		case corp.KindOf(err) == corp.KindLeaseLost: // asked for again after it went back to the queue
-		default:
-			s.logger.ErrorContext(ctx, "a leased run could not be offered",
-				slog.String("workspace_id", g.workspace.String()), slog.String("run_id", g.run.String()), slog.Any("error", err))
-		}
-	}
-	return offers
-}
-
-func (s *seat) offer(ctx context.Context, g grant) (corp.Offer, error) {
-	offer, sealed, err := s.db.In(g.workspace).OfferFor(ctx, g.run, g.epoch)
-	if err != nil {
-		return corp.Offer{}, err
-	}
-	offer.Lease = corp.Lease{RunID: g.run, Epoch: g.epoch, Secret: g.secret}
-	offer.RunKey = g.runKey
-	if sealed == nil {
-		return offer, nil
-	}
-	credential, err := s.open(g, offer, sealed)
-	if err != nil {
-		return corp.Offer{}, s.refuse(ctx, g, err)
-	}
-	offer.Credential = credential
-	return offer, nil
-}
-
-func (s *seat) open(g grant, offer corp.Offer, sealed []byte) (*corp.GitCredential, error) {
-	if offer.Spec.RepositoryID == nil {
-		return nil, fmt.Errorf("open credential: the task names no repository")
-	}
-	plain, err := s.ring.Open(sealed, g.workspace.String(), "repository", offer.Spec.RepositoryID.String())
-	if err != nil {
-		return nil, fmt.Errorf("open credential: %w", err)
-	}
-	credential := new(corp.GitCredential)
-	if err := json.Unmarshal(plain, credential); err != nil {
-		return nil, fmt.Errorf("read credential: %w", err)
-	}
-	return credential, nil
-}
-
-// refuse ends a run whose credential nobody can read: offered again and again it
-// would never say why it does not start.
-func (s *seat) refuse(ctx context.Context, g grant, cause error) error {
-	_, err := s.db.In(g.workspace).FinishRun(ctx, g.run, g.epoch, corp.Outcome{
-		State: corp.RunFailed, Reason: corp.ReasonRepository,
-		Detail: "The repository's stored credential cannot be opened with this server's secret. Remove the repository and add it again.",
-	})
-	s.finished(g.run)
-	if err != nil {
-		return fmt.Errorf("%w; and the run could not be ended: %w", cause, err)
-	}
-	return cause
 }

@@ -2,8 +2,8 @@ package dispatch
 
 import (
 	"context"
-	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/genericcorp/corp"
@@ -15,39 +15,45 @@ const (
 	// batch is how many runs one claim statement leases at most: enough to be
 	// cheap, few enough to keep the leader's row locked for a short time only.
 	batch = 200
-	// resyncEvery is after how long the whole memory is read again even if
-	// nobody waits and nothing was heard.
-	resyncEvery = 30 * time.Second
-	// readShare limits reading the queue to a tenth of the time, however long it is.
-	readShare = 9
-	// readGap is the least time between two readings: a burst of notices is one.
-	readGap = 10 * time.Millisecond
 	// remember is how long an answer may be asked for again.
 	remember = 5 * time.Minute
+	// chargeEvery is how often runs that outlast what was paid for them pay on.
+	chargeEvery = time.Second
+	// idle is the longest rest of the loop.
+	idle = 30 * time.Second
 )
 
 // seat is one term of leadership. Its memory (the fields below "owned") belongs
 // to the one goroutine that runs loop; everybody else speaks to it through the
-// channels, or leaves a note under mu.
+// channels, or leaves notices under mu. It never reads the database itself: a
+// second goroutine does, one reading at a time, and hands over what it read.
 type seat struct {
 	*Dispatcher
-	term   int64
+	term   atomic.Int64
 	asks   chan *ask
 	leaves chan *ask
-	freed  chan struct{} // there are notes in ended
+	whys   chan *why
+	heard  chan struct{} // there are notices
 	doubt  chan struct{} // the term may be over: ask the database now
+	unsure atomic.Bool   // a claim may still be under way: the next term is to begin
+	fence  chan struct{} // it has begun
 	done   chan struct{} // closed when the term is over
+	jobs   chan reading
+	read   chan outcome
 
-	mu    sync.Mutex
-	ended []corp.RunID
+	mu      sync.Mutex
+	notices []postgres.Notice
 
 	// owned
 	queue     *scheduler.Scheduler
 	polls     []*ask // that wait, the longest first
-	answers   map[corp.RunnerID]answer
-	stale     bool      // the database may know more
-	readAfter time.Time // not before, so that a long queue is not read all the time
-	readAt    time.Time
+	rooms     map[corp.WorkspaceID]*room
+	wanted    wants
+	under     *underway // the reading that is under way, nil when none is
+	chargedAt time.Time
+	fences    int                           // how often the term was begun anew
+	unfenced  bool                          // it is to be
+	doubtful  map[corp.WorkspaceID]struct{} // where nobody knows what is leased: nothing is claimed until it is read
 }
 
 // answer is the last one that a runner got with runs in it.
@@ -68,19 +74,27 @@ type grant struct {
 }
 
 func newSeat(d *Dispatcher, term int64) *seat {
-	return &seat{
-		Dispatcher: d, term: term,
-		asks: make(chan *ask), leaves: make(chan *ask),
-		freed: make(chan struct{}, 1), doubt: make(chan struct{}, 1), done: make(chan struct{}),
-		queue: scheduler.New(), answers: map[corp.RunnerID]answer{}, stale: true,
+	s := &seat{
+		Dispatcher: d,
+		asks:       make(chan *ask), leaves: make(chan *ask), whys: make(chan *why),
+		heard: make(chan struct{}, 1), doubt: make(chan struct{}, 1), fence: make(chan struct{}, 1), done: make(chan struct{}),
+		jobs: make(chan reading, 1), read: make(chan outcome, 1),
+		queue: scheduler.New(), rooms: map[corp.WorkspaceID]*room{}, wanted: newWants(),
+		doubtful: map[corp.WorkspaceID]struct{}{},
 	}
+	s.term.Store(term)
+	return s
 }
 
-func (s *seat) finished(run corp.RunID) {
+// hear leaves a notice for the loop.
+func (s *seat) hear(n postgres.Notice) {
+	if n.Kind == postgres.NoticeEvent {
+		return
+	}
 	s.mu.Lock()
-	s.ended = append(s.ended, run)
+	s.notices = append(s.notices, n)
 	s.mu.Unlock()
-	signal(s.freed)
+	signal(s.heard)
 }
 
 func signal(c chan struct{}) {
@@ -92,10 +106,13 @@ func signal(c chan struct{}) {
 
 // loop serves until ctx, the term, ends.
 func (s *seat) loop(ctx context.Context) {
-	sweep := time.NewTicker(s.times.Sweep)
-	defer sweep.Stop()
-	due := time.NewTimer(0)
-	defer due.Stop()
+	ctx, stop := context.WithCancel(ctx)
+	var reader sync.WaitGroup
+	reader.Go(func() { s.readOn(ctx) })
+	defer reader.Wait()
+	defer stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -105,15 +122,21 @@ func (s *seat) loop(ctx context.Context) {
 			s.gather()
 		case a := <-s.leaves:
 			s.leave(a)
-		case <-s.freed:
-		case <-s.dirty:
-			s.stale = true
-		case <-sweep.C:
-			s.sweep()
-		case <-due.C:
+		case w := <-s.whys:
+			s.explain(w)
+		case <-s.heard:
+		case <-s.fence:
+			s.unfenced = false
+			s.fences++
+			for ws := range s.doubtful {
+				s.wanted.look(ws)
+			}
+		case got := <-s.read:
+			s.handOver(ctx, got)
+		case <-next.C:
 		}
 		s.step(ctx)
-		due.Reset(s.untilDue())
+		next.Reset(s.rest())
 	}
 }
 
@@ -130,102 +153,44 @@ func (s *seat) gather() {
 	}
 }
 
-// sweep doubts the memory while a runner waits in vain (a notice may have been
-// lost, a slot freed on another server), and now and then in any case.
-func (s *seat) sweep() {
-	if len(s.polls) > 0 || time.Since(s.readAt) >= resyncEvery {
-		s.stale = true
+func (s *seat) step(ctx context.Context) {
+	now := time.Now()
+	s.mu.Lock()
+	notices := s.notices
+	s.notices = nil
+	s.mu.Unlock()
+	for _, n := range notices {
+		s.note(n)
 	}
+	if now.Sub(s.chargedAt) >= chargeEvery {
+		s.chargedAt = now
+		s.queue.Charge(now)
+		s.forgetAnswers(now)
+	}
+	s.serve(ctx)
+	s.readNext(time.Now())
+}
+
+func (s *seat) forgetAnswers(now time.Time) {
 	for runner, a := range s.answers {
-		if time.Since(a.at) > remember {
+		if now.Sub(a.at) > remember {
 			delete(s.answers, runner)
 		}
 	}
 }
 
-func (s *seat) step(ctx context.Context) {
-	s.mu.Lock()
-	ended := s.ended
-	s.ended = nil
-	s.mu.Unlock()
-	for _, run := range ended {
-		s.queue.Finish(run, time.Now())
+// rest returns how long there is nothing to do that no channel tells.
+func (s *seat) rest() time.Duration {
+	now := time.Now()
+	wait := chargeEvery
+	if len(s.polls) == 0 && len(s.rooms) == 0 {
+		wait = idle
 	}
-	if s.stale && !time.Now().Before(s.readAfter) {
-		s.read(ctx)
-	}
-	s.serve(ctx)
-}
-
-// untilDue returns when there is something to do that no channel tells.
-func (s *seat) untilDue() time.Duration {
-	wait := resyncEvery
 	if due, ok := s.queue.NextDue(); ok && len(s.polls) > 0 {
-		wait = min(wait, time.Until(due))
+		wait = min(wait, due.Sub(now))
 	}
-	if s.stale {
-		wait = min(wait, time.Until(s.readAfter))
+	if s.under == nil {
+		wait = min(wait, s.wanted.next(now, len(s.polls) > 0).Sub(now))
 	}
 	return max(wait, time.Millisecond)
-}
-
-// read makes the memory what the database says. What is leased is read before
-// what is queued: a run that goes back to the queue in between is in both, and
-// one that is leased in between does not exist, because only this goroutine
-// leases.
-func (s *seat) read(ctx context.Context) {
-	started := time.Now()
-	s.stale = false
-	err := s.readRows(ctx)
-	took := time.Since(started)
-	s.readAt, s.readAfter = time.Now(), time.Now().Add(max(readGap, readShare*took))
-	if err != nil && ctx.Err() == nil {
-		s.stale = true
-		s.readAfter = time.Now().Add(max(s.times.Sweep, readShare*took))
-		s.logger.ErrorContext(ctx, "the queue could not be read", slog.Any("error", err))
-	}
-}
-
-func (s *seat) readRows(ctx context.Context) error {
-	system := s.db.System("dispatch")
-	limits, err := system.Limits(ctx)
-	if err != nil {
-		return err
-	}
-	leased, err := system.Leased(ctx)
-	if err != nil {
-		return err
-	}
-	queued, err := system.Queue(ctx)
-	if err != nil {
-		return err
-	}
-	shares := make(map[corp.WorkspaceID]scheduler.Share, len(limits))
-	for ws, limit := range limits {
-		shares[ws] = scheduler.Share{Class: "all", ClassWeight: 1, Weight: 1, Concurrency: limit}
-	}
-	s.queue.SetShares(shares)
-	held := map[corp.WorkspaceID][]scheduler.Held{}
-	for _, run := range leased {
-		held[run.Workspace] = append(held[run.Workspace], scheduler.Held{Workspace: run.Workspace, Run: run.RunID, Since: time.Now()})
-	}
-	items := map[corp.WorkspaceID][]scheduler.Item{}
-	for _, run := range queued {
-		items[run.Workspace] = append(items[run.Workspace], item(run))
-	}
-	for ws := range shares {
-		s.queue.SyncWorkspace(ws, items[ws], held[ws], true, time.Now())
-	}
-	return nil
-}
-
-func item(run postgres.QueuedRun) scheduler.Item {
-	it := scheduler.Item{
-		Workspace: run.Workspace, Run: run.RunID, Epoch: run.Epoch, Priority: run.Priority, Labels: run.Labels,
-		Runtime: corp.RuntimeBuiltin, CreatedAt: run.CreatedAt, // the one runtime that this build carries out
-	}
-	if run.NotBefore != nil {
-		it.NotBefore = *run.NotBefore
-	}
-	return it
 }

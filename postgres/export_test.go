@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/genericcorp/corp"
 )
 
 // MigrateFiles is Migrate with other files than this build's.
@@ -35,6 +37,39 @@ func SayInTransaction(ctx context.Context, w WorkspaceDB, n Notice, fn func(tx p
 		say(tx, n)
 		return fn(tx)
 	})
+}
+
+// OfferFor is Offers for one run, which is lease_lost when it is not among them.
+func (w WorkspaceDB) OfferFor(ctx context.Context, run corp.RunID, epoch int64) (corp.Offer, []byte, error) {
+	found, err := w.db.System("test").Offers(ctx, []RunRef{{w.ws, run, epoch}})
+	if err != nil {
+		return corp.Offer{}, nil, err
+	}
+	o, ok := found[run]
+	if !ok {
+		if _, err := w.Run(ctx, run); err != nil {
+			return corp.Offer{}, nil, err
+		}
+		return corp.Offer{}, nil, corp.LeaseLost()
+	}
+	return o.Offer, o.Credential, nil
+}
+
+const selectQueue = `
+	SELECT ` + queuedColumns + `
+	FROM runs r
+	JOIN workspaces w ON w.workspace_id = r.workspace_id AND w.archived_at IS NULL
+	WHERE r.state = 'queued' `
+
+// Queue returns all runs that wait for a runner, oldest first, those whose time
+// has not come included.
+func (s SystemDB) Queue(ctx context.Context) ([]QueuedRun, error) {
+	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectQueue+`ORDER BY r.created_at, r.id`)
+}
+
+// QueueOf is Queue for some workspaces.
+func (s SystemDB) QueueOf(ctx context.Context, workspaces []corp.WorkspaceID) ([]QueuedRun, error) {
+	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectQueue+`AND r.workspace_id = ANY($1) ORDER BY r.created_at, r.id`, workspaces)
 }
 
 // LeftOnConnections returns what the settings of a transaction are on each of the

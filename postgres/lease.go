@@ -2,56 +2,11 @@ package postgres
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
 )
-
-// OfferFor returns all that a runner needs to carry out a run that was claimed
-// under this epoch, but for the secrets, which only the leader knows, and the
-// sealed credential of its repository, nil when it has none.
-func (w WorkspaceDB) OfferFor(ctx context.Context, run corp.RunID, epoch int64) (offer corp.Offer, sealedCredential []byte, err error) {
-	err = w.in(ctx, func(tx pgx.Tx) error {
-		r, err := w.run(ctx, tx, run)
-		if err != nil {
-			return err
-		}
-		if r.Epoch != epoch || !r.State.Leased() {
-			return corp.LeaseLost()
-		}
-		task, err := w.task(ctx, tx, r.TaskID)
-		if err != nil {
-			return err
-		}
-		agent, err := collectOne(ctx, tx, "agent", scanAgent, selectAgents+`WHERE a.workspace_id = $1 AND a.id = $2 AND v.version = $3`, w.ws, task.AgentID, task.AgentVersion)
-		if err != nil {
-			return err
-		}
-		model, err := w.modelFacts(ctx, tx, agent.Model)
-		if err != nil {
-			return err
-		}
-		offer = corp.Offer{
-			Lease: corp.Lease{RunID: run, Epoch: epoch}, TaskID: task.ID, Attempt: r.Attempt, TraceID: r.TraceID, Spec: task.TaskSpec, Agent: agent, Model: model,
-			Repository: corp.RepositorySpec{URL: task.RepositoryURL},
-			TimeoutMS:  (time.Duration(task.TimeoutSeconds) * time.Second).Milliseconds(),
-		}
-		if task.RepositoryID == nil {
-			return nil
-		}
-		type source struct {
-			corp.Repository
-			Credential []byte
-		}
-		s, err := collectOne(ctx, tx, "repository", pgx.RowToStructByName[source], `
-			SELECT `+repositoryColumns+`, credential FROM repositories WHERE workspace_id = $1 AND id = $2`, w.ws, task.RepositoryID)
-		offer.Repository, sealedCredential = s.RepositorySpec, s.Credential
-		return err
-	})
-	return offer, sealedCredential, err
-}
 
 // AckRun begins the lease of an offered run: from now on its loss uses up an
 // attempt. Repeating it changes nothing. Another epoch, or an offer that was

@@ -246,7 +246,7 @@ func TestAWorkspacesLimitsArePlanAndOwnTogether(t *testing.T) {
 		if got := set(c.ws, c.own).Concurrency; got != c.all {
 			t.Errorf("%s with %d of its own has %d, want %d", c.ws.Plan, c.own, got, c.all)
 		}
-		if got := must(system.Limits(ctx))(t)[c.ws.ID]; got != c.all {
+		if got := must(system.WorkspaceQueuesOf(ctx, []corp.WorkspaceID{c.ws.ID}, 1))(t)[0].Concurrency; got != c.all {
 			t.Errorf("the leader sees %d, want %d", got, c.all)
 		}
 	}

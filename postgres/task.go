@@ -10,18 +10,22 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-const selectTasks = `
-	SELECT t.id, t.prompt, a.name AS agent, t.repository_id, t.repository_url, t.source_id, t.base, t.base_commit, t.check_command AS "check",
+const taskFields = `
+	t.id, t.prompt, a.name AS agent, t.repository_id, t.repository_url, t.source_id, t.base, t.base_commit, t.check_command AS "check",
 		b.limit_nanodollars AS budget, t.timeout_seconds, t.max_attempts, t.priority, t.labels,
 		json_build_object('base_ms', t.retry_base_ms, 'cap_ms', t.retry_cap_ms) AS retry,
 		t.not_before, 0 AS delay_seconds, t.deadline_at, 0 AS deadline_seconds, t.parent_id, t.redrives, t.batch_id, t.schedule_id,
 		t.agent_id, t.agent_version, t.state, t.reason, t.detail, t.attempts, t.run_id, b.spent_nanodollars AS spent,
 		t.cancel_requested_at AS cancel_at, t.created_by, t.created_at, t.started_at, t.finished_at,
 		(SELECT string_agg(d.depends_on || ' ' || d.on_failure, ',' ORDER BY d.depends_on) FROM task_dependencies d
-			WHERE d.workspace_id = t.workspace_id AND d.task_id = t.id) AS after
+			WHERE d.workspace_id = t.workspace_id AND d.task_id = t.id) AS after`
+
+const taskTables = `
 	FROM tasks t
 	JOIN agents a ON a.workspace_id = t.workspace_id AND a.id = t.agent_id
 	JOIN budgets b ON b.workspace_id = t.workspace_id AND b.task_id = t.id `
+
+const selectTasks = `SELECT ` + taskFields + taskTables
 
 // taskRow is a task with its dependencies as one text: "UUID policy,UUID policy".
 type taskRow struct {
@@ -31,8 +35,16 @@ type taskRow struct {
 
 func scanTask(row pgx.CollectableRow) (corp.Task, error) {
 	r, err := pgx.RowToStructByName[taskRow](row)
-	if err != nil || r.After == nil {
+	if err != nil {
 		return r.Task, err
+	}
+	return r.task()
+}
+
+// task puts the task together.
+func (r taskRow) task() (corp.Task, error) {
+	if r.After == nil {
+		return r.Task, nil
 	}
 	for link := range strings.SplitSeq(*r.After, ",") {
 		var d corp.Dependency

@@ -92,15 +92,50 @@ type QueuedRun struct {
 	Priority     int
 	Labels       []string
 	NotBefore    *time.Time
+	DueInMS      *int64 // until NotBefore, by the database's clock
 	CreatedAt    time.Time
 }
 
 // LeasedRun is a run that takes up a slot.
 type LeasedRun struct {
+	Workspace    corp.WorkspaceID
+	RunID        corp.RunID
+	RunnerID     corp.RunnerID
+	AgentID      corp.AgentID
+	RepositoryID corp.RepositoryID
+	Epoch        int64
+	AgeMS        int64 // since it was leased, by the database's clock
+}
+
+// RunNow is where a run stands. One that is final or not there has neither.
+type RunNow struct {
+	RunID  corp.RunID
+	Queued *QueuedRun
+	Leased *LeasedRun
+}
+
+// WorkspaceQueue is what the leader knows of one workspace: what it may have, all
+// that it has in hand, and the head of what it has queued that is not to wait for
+// a time, in order.
+type WorkspaceQueue struct {
+	Workspace    corp.WorkspaceID
+	Plan         string
+	PlanWeight   int
+	Weight       int
+	Concurrency  int                       // by plan and own limit; 0 is unlimited
+	Agents       map[corp.AgentID]int      // those that have a limit
+	Repositories map[corp.RepositoryID]int // likewise
+	Leased       []LeasedRun
+	Head         []QueuedRun
+	Whole        bool // nothing is queued behind the head
+}
+
+// Place is one in the order of a workspace's queue. The zero place is before all.
+type Place struct {
 	Workspace corp.WorkspaceID
+	Priority  int
+	CreatedAt time.Time
 	RunID     corp.RunID
-	RunnerID  corp.RunnerID
-	State     corp.RunState
 }
 
 // Claim asks to lease one queued run to one runner.

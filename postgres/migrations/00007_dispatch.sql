@@ -19,12 +19,12 @@ END $$;
 ALTER TABLE events DROP CONSTRAINT events_workspace_id_fkey;
 ALTER TABLE idempotency_keys DROP CONSTRAINT idempotency_keys_workspace_id_fkey;
 
--- The head of each workspace's queue: what has no time to wait for, in the order
--- in which it is offered. Runs that have are found by it, and what was queued
--- lately by when that was: one index for both.
+-- The head of each workspace's queue, in the order in which it is offered; what
+-- was queued lately; and what has a time to wait for, until it is long due.
 DROP INDEX runs_queue, runs_due;
 CREATE INDEX runs_ready ON runs (workspace_id, priority DESC, created_at, id) WHERE state = 'queued' AND not_before IS NULL;
-CREATE INDEX runs_soon ON runs (coalesce(not_before, created_at)) WHERE state = 'queued';
+CREATE INDEX runs_lately ON runs (created_at) WHERE state = 'queued' AND not_before IS NULL;
+CREATE INDEX runs_soon ON runs (not_before) WHERE state = 'queued' AND not_before IS NOT NULL;
 
 -- Every change of a run's state writes each of its indexes: so few, and each for more.
 DROP INDEX runs_open, runs_leased, runs_run_key, tasks_creator;
