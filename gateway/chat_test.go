@@ -66,8 +66,14 @@ func TestChatAddressesAreJoinedAsTheDialectsClientsJoinThem(t *testing.T) {
 	vendor := &recording{answer: chatAnswer}
 	w := newWorld(t, vendor)
 	for i, c := range [][2]string{
-		{"", "/v1/chat/completions"}, {"/", "/v1/chat/completions"}, {"/v1", "/v1/chat/completions"}, {"/v1/", "/v1/chat/completions"},
-		{"/api/v1", "/api/v1/chat/completions"}, {"/openai/v1", "/openai/v1/chat/completions"}, {"/v4", "/v4/chat/completions"}, {"/v1beta/openai", "/v1beta/openai/chat/completions"},
+		{"", "/v1/chat/completions"},
+		{"/", "/v1/chat/completions"},
+		{"/v1", "/v1/chat/completions"},
+		{"/v1/", "/v1/chat/completions"},
+		{"/api/v1", "/api/v1/chat/completions"},
+		{"/openai/v1", "/openai/v1/chat/completions"},
+		{"/v4", "/v4/chat/completions"},
+		{"/v1beta/openai", "/v1beta/openai/chat/completions"},
 	} {
 		name := fmt.Sprintf("p%d", i)
 		w.chatProvider(name, w.vendor+c[0], "openai", vendorKey)

@@ -41,7 +41,7 @@ type chatTurn struct {
 // parse reads a request's body. It checks shapes; check tests the meaning.
 func (chatDialect) parse(body []byte) (*conversation, *vendorError) {
 	if !json.Valid(body) { // unlike gjson it bounds the nesting
-		return nil, invalid("We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble figuring out how to fix this, please contact us through our help center at help.openai.com.)")
+		return nil, invalid("We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)")
 	}
 	root := gjson.ParseBytes(body)
 	if !root.IsObject() {

@@ -49,9 +49,10 @@ func number(v gjson.Result, to **int64) {
 	}
 }
 
-func or(p *int64, other int64) int64 {
+// said returns a count, 0 for one that was not told.
+func said(p *int64) int64 {
 	if p == nil {
-		return other
+		return 0
 	}
 	return *p
 }
@@ -59,12 +60,12 @@ func or(p *int64, other int64) int64 {
 // disjoint returns the counts with each token in exactly one of them. Some
 // servers leave reasoning out of the completion, and only the total shows it.
 func (c *counts) disjoint(longAsked bool) corp.Usage {
-	prompt := or(c.prompt, 0)
-	read := min(or(c.read, 0), prompt)
-	written := min(or(c.written, 0), prompt-read)
+	prompt := said(c.prompt)
+	read := min(said(c.read), prompt)
+	written := min(said(c.written), prompt-read)
 	u := corp.Usage{
 		FreshInput: prompt - read - written, CacheRead: read,
-		Output: max(or(c.completion, 0), or(c.total, 0)-prompt),
+		Output: max(said(c.completion), said(c.total)-prompt),
 	}
 	if longAsked {
 		u.CacheWriteLong = written
@@ -72,7 +73,7 @@ func (c *counts) disjoint(longAsked bool) corp.Usage {
 		u.CacheWriteShort = written
 	}
 	if c.prompt == nil { // then the total says nothing about the completion
-		u.Output = or(c.completion, 0)
+		u.Output = said(c.completion)
 	}
 	return u
 }

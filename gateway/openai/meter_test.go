@@ -2,7 +2,6 @@ package openai_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -107,7 +106,6 @@ func TestUsageFollowsTheVendorsRulesAndOthersNames(t *testing.T) {
 		`{"prompt_tokens":1e300,"completion_tokens":9223372036854775807}`:                                               {FreshInput: wire.MaxCount, Output: wire.MaxCount},
 		`{"completion_tokens":5,"total_tokens":900}`:                                                                    {Output: 5},
 	} {
-		want := want
 		for name, r := range map[string]wire.Reading{
 			"whole":  metered(t, "application/json", `{"model":"m","choices":[{"finish_reason":"stop"}],"usage":`+usage+`}`),
 			"stream": streamed(t, endChunk, `data: {"choices":[],"usage":`+usage+"}\n\n", doneChunk),
@@ -184,7 +182,7 @@ func FuzzMeterTakesAnythingInAnyPieces(f *testing.F) {
 			t.Fatalf("in pieces of %d: %s", size, diff)
 		}
 		if u := got.Usage; min(u.FreshInput, u.CacheRead, u.CacheWriteShort, u.CacheWriteLong, u.Output) < 0 || got.Raw != nil && !json.Valid(got.Raw) {
-			t.Fatal(fmt.Sprintf("%+v", got))
+			t.Fatalf("%+v", got)
 		}
 	})
 }
