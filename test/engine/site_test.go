@@ -37,6 +37,8 @@ type plan struct {
 	args    []string
 	binary  string
 	noAudit bool // for latencies: the oracle costs time
+
+	noServers bool
 }
 
 // newSite starts an installation; it is gone when the test ends.
@@ -68,6 +70,9 @@ func newSite(t testing.TB, p plan) *site {
 	}
 	if p.binary == "" {
 		p.binary = binary
+	}
+	if p.noServers {
+		return s
 	}
 	for i := range max(p.servers, 1) {
 		s.addServer(fmt.Sprintf("server%d", i+1), p)
