@@ -96,41 +96,6 @@ func TestRunAsRootIsRefused(t *testing.T) {
 	}
 }
 
-func TestAUserWithoutAnEntryIsExplained(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() != 0 {
-		return // only root can become a user that does not exist
-	}
-	dir := newDir(t)
-	if err := os.Chmod(filepath.Dir(dir), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	const unknown = 48_613
-	c := startChild(t, childTask{Config: Config{Dir: dir, BinDir: binDir(t)}}, &syscall.Credential{Uid: unknown, Gid: unknown})
-	if line := c.line(); !strings.HasPrefix(line, "error: ") || !strings.Contains(line, "no entry in the user database") {
-		t.Errorf("start as an unknown user: %q, want an explanation", line)
-	}
-	// An initialised cluster is all that such a user lacks.
-	cfg := Config{Dir: dir, BinDir: binDir(t), Cache: filepath.Join(filepath.Dir(dir), "cache")}
-	as := account{uid: unknown, gid: unknown, drop: true}
-	made := startServer(t, Config{Dir: newDir(t), BinDir: cfg.BinDir, RunAs: strconv.Itoa(nobody)})
-	stopServer(t, made)
-	kept := filepath.Join(cfg.Cache, "cluster-"+made.Version()+"-"+strconv.Itoa(unknown))
-	if err := os.MkdirAll(kept, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := copyTree(made.folder.data(), kept); err != nil {
-		t.Fatal(err)
-	}
-	if err := as.own(cfg.Cache); err != nil {
-		t.Fatal(err)
-	}
-	c = startChild(t, childTask{Config: cfg}, as.credential())
-	if line := c.line(); !strings.HasPrefix(line, "pid ") {
-		t.Errorf("start of a copied cluster as an unknown user: %q", line)
-	}
-}
-
 func TestAFolderThatPostgresCannotEnterIsExplained(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -149,27 +114,6 @@ func TestAFolderThatPostgresCannotEnterIsExplained(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(cfg.Dir, "data")); err == nil {
 		t.Error("a cluster was made all the same")
-	}
-}
-
-func TestAStrangersDataIsRefused(t *testing.T) {
-	t.Parallel()
-	dir := newDir(t)
-	if os.Geteuid() != 0 {
-		return // an ordinary user cannot make another user's files
-	}
-	if err := os.Chmod(filepath.Dir(dir), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	cfg := Config{Dir: dir, BinDir: binDir(t)}
-	s := startServer(t, Config{Dir: dir, BinDir: cfg.BinDir, RunAs: "daemon", Cache: filepath.Join(shared, "cache")})
-	stopServer(t, s)
-	if err := os.Lchown(filepath.Join(dir, "lock"), nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
-	c := startChild(t, childTask{Config: cfg}, &syscall.Credential{Uid: nobody, Gid: nobody})
-	if line := c.line(); !strings.HasPrefix(line, "error: ") || !strings.Contains(line, "belongs to user") {
-		t.Errorf("start on another user's data: %q, want an error that names the owner", line)
 	}
 }
 

@@ -38,9 +38,9 @@ func (c cluster) ensure(ctx context.Context) error {
 	if err == nil {
 		if v := strings.TrimSpace(string(found)); v != strconv.Itoa(c.major) {
 			return corp.Conflict(fmt.Sprintf("The data in %s is of PostgreSQL %s; this corp runs %d.", c.folder.data(), v, c.major),
-				"Export it with the corp that made it, or use another folder with --data.")
+				"Keep the folder, name another with --data, and move what is in it with pg_dump and pg_restore: docs/operate.md tells how.")
 		}
-		return nil
+		return checkRights(c.folder.data())
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read data folder: %w", err)
@@ -62,6 +62,18 @@ func (c cluster) ensure(ctx context.Context) error {
 		return nil
 	}
 	return syncDir(string(c.folder))
+}
+
+// checkRights refuses a data folder that PostgreSQL would refuse with less to say.
+func checkRights(data string) error {
+	info, err := os.Stat(data)
+	if err != nil {
+		return fmt.Errorf("read data folder: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o700 != 0o700 || mode&0o027 != 0 {
+		return corp.Invalid("dir", fmt.Sprintf("The folder %s has the rights %04o, with which PostgreSQL does not start.", data, mode), "Run chmod 700 "+data+", after looking into who changed it.")
+	}
+	return nil
 }
 
 // discard removes what earlier attempts left.

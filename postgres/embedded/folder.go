@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,10 +35,16 @@ func (f folder) claim(root bool) (*os.File, error) {
 		mode = 0o711 // PostgreSQL's user has to pass through
 	}
 	if err := os.MkdirAll(string(f), mode); err != nil {
+		if disk := diskError(string(f), err); disk != nil {
+			return nil, disk
+		}
 		return nil, corp.Invalid("dir", "The database's folder cannot be made: "+err.Error()+".", "Choose another folder, or change the rights of this one.")
 	}
 	lock, err := os.OpenFile(f.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
+		if disk := diskError(string(f), err); disk != nil {
+			return nil, disk
+		}
 		return nil, corp.Invalid("dir", "The database's folder cannot be written: "+err.Error()+".", "Run as the user that owns it, or choose another folder.")
 	}
 	// A child between fork and exec still holds what its parent had open, for a
@@ -46,13 +54,33 @@ func (f folder) claim(root bool) (*os.File, error) {
 		return err == nil
 	})
 	if err != nil {
-		_ = lock.Close()
+		defer func() { _ = lock.Close() }()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, corp.Conflict("The database in "+string(f)+" is in use by another process.", "Stop the other corp, or use another folder with --data.")
+			return nil, corp.Conflict("The database in "+string(f)+" is in use by another process"+holder(lock)+".", "Stop the other corp, or use another folder with --data.")
 		}
 		return nil, fmt.Errorf("lock %s: %w", f, err)
 	}
+	// For people only: the lock itself is what counts.
+	if err := errors.Join(lock.Truncate(0), writeAt(lock, strconv.Itoa(os.Getpid())+"\n")); err != nil {
+		return nil, errors.Join(explain(string(f), fmt.Errorf("write %s: %w", lock.Name(), err)), lock.Close())
+	}
 	return lock, nil
+}
+
+func writeAt(f *os.File, text string) error {
+	_, err := f.WriteAt([]byte(text), 0)
+	return err
+}
+
+// holder names the process that has the lock, if it can be read.
+func holder(lock *os.File) string {
+	text := make([]byte, 20)
+	n, _ := lock.ReadAt(text, 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	if err != nil {
+		return ""
+	}
+	return " (" + strconv.Itoa(pid) + ")"
 }
 
 // letThrough lets other users pass through the folder itself, never list it.

@@ -28,7 +28,32 @@ const childEnv = "CORP_EMBEDDED_TEST_CHILD"
 type childTask struct {
 	Config Config
 	Write  bool // after the start, insert rows and print each acknowledged number
+	// Archive is a file with a bundle, to be unpacked instead of other programs.
+	Archive string
+	// Room is what is prepared around the process first, and Script what it does then.
+	Room   room
+	Script string
 }
+
+// room is what only a root could prepare around a process: another user's files, a
+// small or a read-only disk. Root and an ordinary user enter it the same way,
+// through namespaces in which they are an ordinary user of the test's choice.
+type room struct {
+	UID      int    // who the process is; 0 means that there is no room
+	Disk     int    // bytes of a disk of its own on the folder above the cluster's
+	ReadOnly bool   // that disk can only be read
+	Stranger string // path of a folder of somebody else's, seen as the cluster's data
+	Inside   bool
+}
+
+func (r room) outside() bool { return r.UID != 0 && !r.Inside }
+
+// Rooms are made of namespaces, where there are such.
+var (
+	enterRoom func(childTask) int
+	roomAttr  func() *syscall.SysProcAttr
+	scripts   map[string]func(context.Context, Config) error
+)
 
 // shared is a folder on a memory disk for all that tests share.
 var shared string
@@ -195,6 +220,9 @@ func startChild(t *testing.T, task childTask, cred *syscall.Credential) *childPr
 	cmd.Env = []string{childEnv + "=1", "PATH=/usr/bin:/bin", "TMPDIR=/tmp"}
 	cmd.Stderr = t.Output()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	if task.Room.outside() {
+		cmd.SysProcAttr = roomAttr()
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +303,17 @@ func child() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	s, err := Start(ctx, task.Config)
+	if task.Room.outside() {
+		return enterRoom(task)
+	}
+	if script := scripts[task.Script]; script != nil {
+		if err := script(ctx, task.Config); err != nil {
+			fmt.Println("error:", err)
+			return 1
+		}
+		return 0
+	}
+	s, err := startTask(ctx, task)
 	if err != nil {
 		fmt.Println("error:", err)
 		return 1
@@ -294,6 +332,17 @@ func child() int {
 		return 1
 	}
 	return 0
+}
+
+func startTask(ctx context.Context, task childTask) (*Server, error) {
+	if task.Archive == "" {
+		return Start(ctx, task.Config)
+	}
+	archive, err := os.ReadFile(task.Archive)
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, task.Config, finder{archive: archive})
 }
 
 // writeRows inserts one row after another and prints each number once the

@@ -41,6 +41,9 @@ func vacate(data, socket string, wait time.Duration) (stopped bool, err error) {
 	owner := readPidFile(data).pid
 	if owner != 0 && slices.Contains(residents(data), owner) {
 		stopped = true
+		for _, pid := range residents(data) {
+			_ = syscall.Kill(pid, syscall.SIGCONT) // what is stopped hears nothing
+		}
 		if err := syscall.Kill(owner, syscall.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return false, fmt.Errorf("stop orphaned postgres %d: %w", owner, err)
 		}

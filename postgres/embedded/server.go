@@ -64,6 +64,7 @@ func start(ctx context.Context, cfg Config, programs finder) (_ *Server, err err
 	defer func() {
 		if err != nil {
 			_ = s.lock.Close()
+			err = explain(cfg.Dir, err)
 		}
 	}()
 	if err := s.prepare(ctx, cfg, programs); err != nil {
