@@ -107,8 +107,9 @@ func checkObject(dec *json.Decoder, path string) error {
 			return bodyError{full, fmt.Sprintf("The field %q is there twice.", full)}
 		}
 		seen[name] = true
-		// A transcript holds whatever an agent wrote; it is cleaned, not refused.
-		if full == "entries" {
+		// A transcript holds whatever an agent wrote, and steps whatever a model and
+		// its tools said: the one is cleaned, the other kept as it is.
+		if full == "entries" || full == "steps" {
 			var skipped json.RawMessage
 			if err := dec.Decode(&skipped); err != nil {
 				return explainJSON(err)
