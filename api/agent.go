@@ -12,11 +12,27 @@ type AgentInput struct {
 	Agent string `path:"agent" maxLength:"80" doc:"Name or id."`
 }
 
-type agentSpecInput struct{ Body corp.AgentSpec }
+// agentRequest is an agent's definition and, beside its versions, its limit.
+type agentRequest struct {
+	corp.AgentSpec
+	Concurrency *int `json:"concurrency,omitempty" minimum:"0" maximum:"1000000" doc:"Runs of it that may be leased at a time; 0 is no limit of its own. Left out, it stays as it is."`
+}
+
+type createAgentInput struct{ Body agentRequest }
 
 type updateAgentInput struct {
 	AgentInput
-	Body corp.AgentSpec
+	Body agentRequest
+}
+
+// limitRequest mirrors client.LimitRequest.
+type limitRequest struct {
+	Concurrency int `json:"concurrency" minimum:"0" maximum:"1000000" doc:"Runs that may be leased at a time; 0 is no limit of its own."`
+}
+
+type limitAgentInput struct {
+	AgentInput
+	Body limitRequest
 }
 
 func (a *API) agents(ctx context.Context, who corp.Identity, in *PageInput) (*body[corp.List[corp.Agent]], error) {
@@ -27,15 +43,20 @@ func (a *API) agent(ctx context.Context, who corp.Identity, in *AgentInput) (*bo
 	return answer(a.DB.In(who.Workspace).Agent(ctx, in.Agent))
 }
 
-func (a *API) createAgent(ctx context.Context, who corp.Identity, in *agentSpecInput) (*body[corp.Agent], error) {
-	if err := checkAgent(in.Body); err != nil {
+func (a *API) createAgent(ctx context.Context, who corp.Identity, in *createAgentInput) (*body[corp.Agent], error) {
+	if err := checkAgent(in.Body.AgentSpec); err != nil {
 		return nil, err
 	}
-	return answer(a.DB.In(who.Workspace).CreateAgent(ctx, who.Actor, in.Body))
+	db := a.DB.In(who.Workspace)
+	made, err := db.CreateAgent(ctx, who.Actor, in.Body.AgentSpec)
+	if err == nil && in.Body.Concurrency != nil {
+		made, err = db.LimitAgent(ctx, who.Actor, made.ID, *in.Body.Concurrency)
+	}
+	return answer(made, err)
 }
 
 func (a *API) updateAgent(ctx context.Context, who corp.Identity, in *updateAgentInput) (*body[corp.Agent], error) {
-	if err := checkAgent(in.Body); err != nil {
+	if err := checkAgent(in.Body.AgentSpec); err != nil {
 		return nil, err
 	}
 	db := a.DB.In(who.Workspace)
@@ -43,7 +64,20 @@ func (a *API) updateAgent(ctx context.Context, who corp.Identity, in *updateAgen
 	if err != nil {
 		return nil, err
 	}
-	return answer(db.UpdateAgent(ctx, who.Actor, agent.ID, in.Body))
+	agent, err = db.UpdateAgent(ctx, who.Actor, agent.ID, in.Body.AgentSpec)
+	if err == nil && in.Body.Concurrency != nil {
+		agent, err = db.LimitAgent(ctx, who.Actor, agent.ID, *in.Body.Concurrency)
+	}
+	return answer(agent, err)
+}
+
+func (a *API) limitAgent(ctx context.Context, who corp.Identity, in *limitAgentInput) (*body[corp.Agent], error) {
+	db := a.DB.In(who.Workspace)
+	agent, err := db.Agent(ctx, in.Agent)
+	if err != nil {
+		return nil, err
+	}
+	return answer(db.LimitAgent(ctx, who.Actor, agent.ID, in.Body.Concurrency))
 }
 
 func (a *API) archiveAgent(ctx context.Context, who corp.Identity, in *AgentInput) (*body[corp.Agent], error) {

@@ -19,6 +19,7 @@ func TestTheClientsBodiesAreTheServers(t *testing.T) {
 		{reflect.TypeFor[newWorkspace](), reflect.TypeFor[client.NewWorkspace]()},
 		{reflect.TypeFor[readyBody](), reflect.TypeFor[client.Readiness]()},
 		{reflect.TypeFor[readyPart](), reflect.TypeFor[client.ReadinessPart]()},
+		{reflect.TypeFor[limitRequest](), reflect.TypeFor[client.LimitRequest]()},
 		{reflect.TypeFor[repositoryRequest](), reflect.TypeFor[client.RepositoryRequest]()},
 		{reflect.TypeFor[providerRequest](), reflect.TypeFor[client.ProviderRequest]()},
 		{reflect.TypeFor[apiKeyRequest](), reflect.TypeFor[client.APIKeyRequest]()},

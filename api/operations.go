@@ -22,11 +22,13 @@ var operations = []operation{
 	{id: "createAgent", route: "POST /v1/agents", action: corp.AgentWrite, tag: "agents", summary: "Make an agent", status: http.StatusCreated, handle: with((*API).createAgent)},
 	{id: "getAgent", route: "GET /v1/agents/{agent}", action: corp.AgentRead, tag: "agents", summary: "An agent, by name or id", handle: with((*API).agent)},
 	{id: "updateAgent", route: "PUT /v1/agents/{agent}", action: corp.AgentWrite, tag: "agents", summary: "Give an agent a new version", handle: with((*API).updateAgent)},
+	{id: "limitAgent", route: "PATCH /v1/agents/{agent}", action: corp.AgentWrite, tag: "agents", summary: "Change how many runs of an agent there may be at a time", handle: with((*API).limitAgent)},
 	{id: "archiveAgent", route: "DELETE /v1/agents/{agent}", action: corp.AgentWrite, tag: "agents", summary: "Take an agent out of use", handle: with((*API).archiveAgent)},
 
 	{id: "listRepositories", route: "GET /v1/repositories", action: corp.RepositoryRead, tag: "repositories", summary: "The workspace's repositories", handle: with((*API).repositories)},
 	{id: "createRepository", route: "POST /v1/repositories", action: corp.RepositoryWrite, tag: "repositories", summary: "Make a repository", status: http.StatusCreated, handle: with((*API).createRepository)},
 	{id: "getRepository", route: "GET /v1/repositories/{repository}", action: corp.RepositoryRead, tag: "repositories", summary: "A repository", handle: with((*API).repository)},
+	{id: "limitRepository", route: "PATCH /v1/repositories/{repository}", action: corp.RepositoryWrite, tag: "repositories", summary: "Change how many runs on a repository there may be at a time", handle: with((*API).limitRepository)},
 	{id: "archiveRepository", route: "DELETE /v1/repositories/{repository}", action: corp.RepositoryWrite, tag: "repositories", summary: "Take a repository out of use", handle: with((*API).archiveRepository)},
 
 	{id: "listProviders", route: "GET /v1/providers", action: corp.ProviderRead, tag: "providers", summary: "The workspace's providers and the installation's", handle: with((*API).providers)},
@@ -43,6 +45,7 @@ var operations = []operation{
 	{id: "listTasks", route: "GET /v1/tasks", action: corp.TaskRead, tag: "tasks", summary: "The workspace's tasks, newest first", handle: with((*API).tasks)},
 	{id: "submitTask", route: "POST /v1/tasks", action: corp.TaskWrite, tag: "tasks", summary: "Submit a task", status: http.StatusCreated, handle: with((*API).submitTask)},
 	{id: "getTask", route: "GET /v1/tasks/{task}", action: corp.TaskRead, tag: "tasks", summary: "A task", handle: with((*API).task)},
+	{id: "getTaskWait", route: "GET /v1/tasks/{task}/wait", action: corp.TaskRead, tag: "tasks", summary: "What a task waits for, and about how long", handle: with((*API).taskWait)},
 	{id: "cancelTask", route: "POST /v1/tasks/{task}/cancel", action: corp.TaskWrite, tag: "tasks", summary: "Stop a task and all beneath it", handle: with((*API).cancelTask)},
 	{id: "retryTask", route: "POST /v1/tasks/{task}/retry", action: corp.TaskWrite, tag: "tasks", summary: "Give a task another run", handle: with((*API).retryTask)},
 	{id: "redriveTask", route: "POST /v1/tasks/{task}/redrive", action: corp.TaskWrite, tag: "tasks", summary: "Give a dead or failed task all its attempts anew", handle: with((*API).redriveTask)},

@@ -13,8 +13,14 @@ type repositoryRequest struct {
 	Credential *corp.GitCredential `json:"credential,omitempty" doc:"What git sends to the remote; never shown again."`
 }
 
-type repositoryInput struct {
+// RepositoryInput names a repository in the path.
+type RepositoryInput struct {
 	Repository corp.RepositoryID `path:"repository"`
+}
+
+type limitRepositoryInput struct {
+	RepositoryInput
+	Body limitRequest
 }
 
 type createRepositoryInput struct{ Body repositoryRequest }
@@ -23,7 +29,7 @@ func (a *API) repositories(ctx context.Context, who corp.Identity, in *PageInput
 	return answerList(a.DB.In(who.Workspace).Repositories(ctx, in.page()))
 }
 
-func (a *API) repository(ctx context.Context, who corp.Identity, in *repositoryInput) (*body[corp.Repository], error) {
+func (a *API) repository(ctx context.Context, who corp.Identity, in *RepositoryInput) (*body[corp.Repository], error) {
 	return answer(a.DB.In(who.Workspace).Repository(ctx, in.Repository))
 }
 
@@ -47,6 +53,10 @@ func (a *API) createRepository(ctx context.Context, who corp.Identity, in *creat
 	return answer(a.DB.In(who.Workspace).CreateRepository(ctx, who.Actor, id, spec, sealed))
 }
 
-func (a *API) archiveRepository(ctx context.Context, who corp.Identity, in *repositoryInput) (*body[corp.Repository], error) {
+func (a *API) limitRepository(ctx context.Context, who corp.Identity, in *limitRepositoryInput) (*body[corp.Repository], error) {
+	return answer(a.DB.In(who.Workspace).LimitRepository(ctx, who.Actor, in.Repository, in.Body.Concurrency))
+}
+
+func (a *API) archiveRepository(ctx context.Context, who corp.Identity, in *RepositoryInput) (*body[corp.Repository], error) {
 	return answer(a.DB.In(who.Workspace).ArchiveRepository(ctx, who.Actor, in.Repository))
 }

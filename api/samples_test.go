@@ -76,11 +76,16 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	"createWorkspace": func(*testing.T, *office, string) []sample {
 		return one(sample{body: workspaceRequest{Slug: unique("ws")}})
 	},
-	"listAgents":  plain,
-	"createAgent": func(*testing.T, *office, string) []sample { return one(sample{body: someAgent()}) },
-	"getAgent":    func(t *testing.T, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
+	"listAgents": plain,
+	"createAgent": func(*testing.T, *office, string) []sample {
+		return one(sample{body: agentRequest{someAgent(), new(3)}})
+	},
+	"getAgent": func(t *testing.T, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
 	"updateAgent": func(t *testing.T, o *office, _ string) []sample {
-		return one(sample{path: o.agentPath(t), body: someAgent()})
+		return one(sample{path: o.agentPath(t), body: agentRequest{someAgent(), new(2)}})
+	},
+	"limitAgent": func(t *testing.T, o *office, _ string) []sample {
+		return one(sample{path: o.agentPath(t), body: limitRequest{4}})
 	},
 	"archiveAgent": func(t *testing.T, o *office, _ string) []sample { return one(sample{path: o.agentPath(t)}) },
 
@@ -88,6 +93,9 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	"createRepository": func(*testing.T, *office, string) []sample { return one(sample{body: someRepository()}) },
 	"getRepository": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"repository": o.repository(t).String()}})
+	},
+	"limitRepository": func(t *testing.T, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"repository": o.repository(t).String()}, body: limitRequest{4}})
 	},
 	"archiveRepository": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{path: map[string]string{"repository": o.repository(t).String()}})
@@ -136,8 +144,9 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	"redriveTasks": func(t *testing.T, o *office, _ string) []sample {
 		return one(sample{body: corp.RedriveSpec{State: corp.TaskDead, Agent: o.agentOf(t).ID.String(), BatchID: new(o.batch(t)), ScheduleID: new(o.schedule(t))}})
 	},
-	"getTask":    taskSample,
-	"cancelTask": taskSample,
+	"getTask":     taskSample,
+	"getTaskWait": taskSample,
+	"cancelTask":  taskSample,
 	"retryTask": func(t *testing.T, o *office, _ string) []sample {
 		task := o.submit(t)
 		must[corp.Task](t)(o.owner().CancelTask(t.Context(), task.ID))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"net/http"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
@@ -93,4 +94,16 @@ func (a *API) cancelTask(ctx context.Context, who corp.Identity, in *taskInput) 
 
 func (a *API) retryTask(ctx context.Context, who corp.Identity, in *taskInput) (*body[corp.Task], error) {
 	return answer(a.DB.In(who.Workspace).RetryTask(ctx, who.Actor, in.Task))
+}
+
+// taskWait says what a task waits for. Only the leader knows the queue.
+func (a *API) taskWait(ctx context.Context, who corp.Identity, in *taskInput) (*body[led[corp.Wait]], error) {
+	req := ledRequest{method: http.MethodGet, path: "/v1/tasks/" + in.Task.String() + "/wait"}
+	out, err := lead(ctx, a, req, func(ctx context.Context) (corp.Wait, error) { return a.Dispatcher.Wait(ctx, who.Workspace, in.Task) })
+	if codeOf(err) == notLeading && !exchangeOf(ctx).passedOn {
+		return &body[led[corp.Wait]]{led[corp.Wait]{own: corp.Wait{
+			TaskID: in.Task, State: corp.TaskQueued, Cause: corp.WaitNoLeader, Detail: "No server hands out work at the moment; another one is about to.",
+		}}}, nil
+	}
+	return out, err
 }

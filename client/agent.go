@@ -7,6 +7,16 @@ import (
 	"github.com/genericcorp/corp"
 )
 
+// LimitRequest says how many runs may be leased at a time; 0 is no limit.
+type LimitRequest struct {
+	Concurrency int `json:"concurrency"`
+}
+
+// LimitAgent changes how many runs of an agent may be leased at a time.
+func (c *Client) LimitAgent(ctx context.Context, nameOrID string, concurrency int) (corp.Agent, error) {
+	return fetch[corp.Agent](ctx, c, request{method: http.MethodPatch, path: "/v1/agents" + segment(nameOrID), body: LimitRequest{concurrency}, repeatable: true})
+}
+
 // Agents lists the workspace's agents, newest first.
 func (c *Client) Agents(ctx context.Context, page corp.Page) (corp.List[corp.Agent], error) {
 	return fetch[corp.List[corp.Agent]](ctx, c, request{method: http.MethodGet, path: "/v1/agents", query: pageQuery(page)})

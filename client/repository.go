@@ -28,6 +28,12 @@ func (c *Client) CreateRepository(ctx context.Context, ask RepositoryRequest) (c
 	return fetch[corp.Repository](ctx, c, request{method: http.MethodPost, path: "/v1/repositories", body: ask})
 }
 
+// LimitRepository changes how many runs on a repository may be leased at a time; 0
+// is no limit.
+func (c *Client) LimitRepository(ctx context.Context, id corp.RepositoryID, concurrency int) (corp.Repository, error) {
+	return fetch[corp.Repository](ctx, c, request{method: http.MethodPatch, path: "/v1/repositories" + segment(id.String()), body: LimitRequest{concurrency}, repeatable: true})
+}
+
 // ArchiveRepository takes a repository out of use.
 func (c *Client) ArchiveRepository(ctx context.Context, id corp.RepositoryID) (corp.Repository, error) {
 	return fetch[corp.Repository](ctx, c, request{method: http.MethodDelete, path: "/v1/repositories" + segment(id.String())})

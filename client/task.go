@@ -36,6 +36,11 @@ func (c *Client) Task(ctx context.Context, id corp.TaskID) (corp.Task, error) {
 	return fetch[corp.Task](ctx, c, request{method: http.MethodGet, path: "/v1/tasks" + segment(id.String())})
 }
 
+// TaskWait returns what a task waits for, and about how long.
+func (c *Client) TaskWait(ctx context.Context, id corp.TaskID) (corp.Wait, error) {
+	return fetch[corp.Wait](ctx, c, request{method: http.MethodGet, path: "/v1/tasks" + segment(id.String()) + "/wait"})
+}
+
 // SubmitTask asks for a task. The same idempotencyKey with the same spec returns
 // the task that the first request made; with another spec it is a conflict. An
 // empty key is replaced by a random one, so that repeating a request whose

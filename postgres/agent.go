@@ -64,6 +64,33 @@ func (w WorkspaceDB) addVersion(ctx context.Context, tx pgx.Tx, actor corp.Actor
 	return agent, w.emit(ctx, tx, event{kind: kind, data: about{id.String(), agent.Name, actor}})
 }
 
+// LimitAgent says how many runs of an agent, of whatever version, may be leased at
+// a time; 0 is no limit of its own. A lowered limit stops no run. An archived
+// agent cannot be changed.
+func (w WorkspaceDB) LimitAgent(ctx context.Context, actor corp.Actor, id corp.AgentID, concurrency int) (agent corp.Agent, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		if err := w.limit(ctx, tx, "agents", "agent", id, concurrency); err != nil {
+			return err
+		}
+		agent, err = collectOne(ctx, tx, "agent", scanAgent, selectAgents+`WHERE a.workspace_id = $1 AND a.id = $2 AND v.version = a.version`, w.ws, id)
+		if err != nil {
+			return err
+		}
+		return w.emit(ctx, tx, event{kind: "agent.limited", data: about{id.String(), agent.Name, actor}})
+	})
+	return agent, err
+}
+
+// limit sets the concurrency of a row of a table that has the column.
+func (w WorkspaceDB) limit(ctx context.Context, tx pgx.Tx, table, noun string, id any, concurrency int) error {
+	tag, err := tx.Exec(ctx, `UPDATE `+table+` SET concurrency = $3 WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL`, w.ws, id, concurrency)
+	if err == nil && tag.RowsAffected() == 0 {
+		return corp.NotFound(noun)
+	}
+	say(tx, Notice{Kind: NoticeLimits, Workspace: w.ws})
+	return err
+}
+
 // ArchiveAgent puts an agent away: no new task may name it, and its name is free
 // again. Its tasks keep it. Archiving twice changes nothing.
 func (w WorkspaceDB) ArchiveAgent(ctx context.Context, actor corp.Actor, id corp.AgentID) (agent corp.Agent, err error) {

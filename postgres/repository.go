@@ -45,6 +45,23 @@ func (w WorkspaceDB) Repositories(ctx context.Context, p corp.Page) (corp.List[c
 	return page(found, limit, func(r corp.Repository) position { return position{r.CreatedAt, r.ID} }), err
 }
 
+// LimitRepository says how many runs on a git source may be leased at a time; 0 is
+// no limit of its own. A lowered limit stops no run. An archived one cannot be
+// changed.
+func (w WorkspaceDB) LimitRepository(ctx context.Context, actor corp.Actor, id corp.RepositoryID, concurrency int) (changed corp.Repository, err error) {
+	err = w.in(ctx, func(tx pgx.Tx) error {
+		if err := w.limit(ctx, tx, "repositories", "repository", id, concurrency); err != nil {
+			return err
+		}
+		changed, err = collectOne(ctx, tx, "repository", scanRepository, `SELECT `+repositoryColumns+` FROM repositories WHERE workspace_id = $1 AND id = $2`, w.ws, id)
+		if err != nil {
+			return err
+		}
+		return w.emit(ctx, tx, event{kind: "repository.limited", data: about{id.String(), changed.Name, actor}})
+	})
+	return changed, err
+}
+
 // ArchiveRepository puts a git source away and forgets its credential. Tasks that
 // name it keep the rest.
 func (w WorkspaceDB) ArchiveRepository(ctx context.Context, actor corp.Actor, id corp.RepositoryID) (gone corp.Repository, err error) {

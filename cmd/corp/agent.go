@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -23,8 +24,10 @@ func newAgent(o *options) *cobra.Command {
 			page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Agent], error) {
 				return c.Agents(ctx, p)
 			},
-			header:  []any{"NAME", "VERSION", "RUNTIME", "MODEL", "ID", "CREATED"},
-			columns: func(a corp.Agent) []any { return []any{a.Name, a.Version, a.Runtime, a.Model, a.ID, ago(a.CreatedAt)} },
+			header: []any{"NAME", "VERSION", "RUNTIME", "MODEL", "AT A TIME", "ID", "CREATED"},
+			columns: func(a corp.Agent) []any {
+				return []any{a.Name, a.Version, a.Runtime, a.Model, atATime(a.Concurrency), a.ID, ago(a.CreatedAt)}
+			},
 		}),
 		newChange(o, "archive NAME", "Retire an agent; its tasks stay",
 			func(ctx context.Context, c *client.Client, name string) (corp.Agent, error) {
@@ -36,8 +39,9 @@ func newAgent(o *options) *cobra.Command {
 
 // agentFlags are what can be said of an agent.
 type agentFlags struct {
-	spec corp.AgentSpec
-	file string
+	spec        corp.AgentSpec
+	file        string
+	concurrency int
 }
 
 func (a *agentFlags) add(f *pflag.FlagSet) {
@@ -45,6 +49,7 @@ func (a *agentFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&a.file, "instructions", "", "file with the agent's persona and rules (- for standard input)")
 	f.StringVar(&a.spec.Runtime, "runtime", corp.RuntimeBuiltin, "what carries the agent out")
 	f.IntVar(&a.spec.MaxTurns, "max-turns", 0, "model calls in one run (0: the default)")
+	f.IntVar(&a.concurrency, "concurrency", 0, "runs of it at a time (0: no limit of its own)")
 	f.IntVar(&a.spec.MaxTokens, "max-tokens", 0, "output tokens of one model call (0: the default)")
 }
 
@@ -72,6 +77,9 @@ func newAgentCreate(o *options) *cobra.Command {
 			return err
 		}
 		a, err := c.CreateAgent(cmd.Context(), flags.spec)
+		if err == nil && flags.concurrency > 0 {
+			a, err = c.LimitAgent(cmd.Context(), a.Name, flags.concurrency)
+		}
 		return o.showAgent(a, "saved", err)
 	}
 	return cmd
@@ -108,7 +116,13 @@ func newAgentUpdate(o *options) *cobra.Command {
 				take()
 			}
 		}
-		a, err := c.UpdateAgent(cmd.Context(), now.Name, spec)
+		a := now
+		if spec != now.AgentSpec {
+			a, err = c.UpdateAgent(cmd.Context(), now.Name, spec)
+		}
+		if err == nil && cmd.Flags().Changed("concurrency") {
+			a, err = c.LimitAgent(cmd.Context(), now.ID.String(), flags.concurrency)
+		}
 		return o.showAgent(a, "saved", err)
 	}
 	return cmd
@@ -121,6 +135,14 @@ func (o *options) showAgent(a corp.Agent, done string, err error) error {
 	return o.print(a, func(w *tabwriter.Writer) {
 		row(w, fmt.Sprintf("Agent %s (version %d, %s) %s: %s", a.Name, a.Version, a.Model, done, a.ID))
 	})
+}
+
+// atATime shows a limit of runs.
+func atATime(limit int) string {
+	if limit == 0 {
+		return "any"
+	}
+	return strconv.Itoa(limit)
 }
 
 // readText reads the file that a flag names; "-" is standard input and "" is empty.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -19,9 +20,12 @@ func newRepository(o *options) *cobra.Command {
 			page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Repository], error) {
 				return c.Repositories(ctx, p)
 			},
-			header:  []any{"NAME", "URL", "BASE", "CREDENTIAL", "ID"},
-			columns: func(r corp.Repository) []any { return []any{r.Name, r.URL, r.DefaultBase, r.HasCredential, r.ID} },
+			header: []any{"NAME", "URL", "BASE", "CREDENTIAL", "AT A TIME", "ID"},
+			columns: func(r corp.Repository) []any {
+				return []any{r.Name, r.URL, r.DefaultBase, r.HasCredential, atATime(r.Concurrency), r.ID}
+			},
 		}),
+		newRepositoryLimit(o),
 		newChange(o, "archive NAME", "Retire a repository; its tasks stay",
 			func(ctx context.Context, c *client.Client, name string) (corp.Repository, error) {
 				r, err := findRepository(ctx, c, name)
@@ -59,6 +63,28 @@ func newRepositoryAdd(o *options) *cobra.Command {
 		return o.showRepository(r, "saved", err)
 	}
 	return cmd
+}
+
+func newRepositoryLimit(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "limit NAME RUNS", Short: "Change how many runs on a repository there may be at a time (0: any)", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := strconv.Atoi(args[1])
+			if err != nil || n < 0 {
+				return usageError{corp.Invalid("runs", fmt.Sprintf("%q is not a number of runs.", args[1]), "Write a whole number; 0 means no limit.")}
+			}
+			c, err := o.connect()
+			if err != nil {
+				return err
+			}
+			r, err := findRepository(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			r, err = c.LimitRepository(cmd.Context(), r.ID, n)
+			return o.showRepository(r, "limited", err)
+		},
+	}
 }
 
 func (o *options) showRepository(r corp.Repository, done string, err error) error {

@@ -77,7 +77,7 @@ func (o *options) runTask(ctx context.Context, c *client.Client, r runRequest) e
 	}
 	progress := o.progress(r.quiet)
 	_, _ = fmt.Fprintf(progress, "task %s on %s\n", task.ID, source)
-	if err := o.follow(ctx, c, task.ID, progress); err != nil {
+	if err := o.followAndSayWhy(ctx, c, task.ID, progress); err != nil {
 		return err
 	}
 	// What follows must be done even after ctrl-c, which has cancelled the task.

@@ -43,7 +43,7 @@ func newTask(o *options) *cobra.Command {
 				return o.print(t, func(w *tabwriter.Writer) { row(w, changedTask(t)) })
 			})
 	}
-	return parent("task", "List, show, cancel and retry tasks", list, newTaskShow(o),
+	return parent("task", "List, show, cancel and retry tasks", list, newTaskShow(o), newTaskWhy(o),
 		change("cancel", "Cancel a task; a running one is told to stop", func(ctx context.Context, c *client.Client, id corp.TaskID) (corp.Task, error) {
 			return c.CancelTask(ctx, id)
 		}),
