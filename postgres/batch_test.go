@@ -1,10 +1,12 @@
 package postgres_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -122,6 +124,41 @@ func TestABatchWithOneBadTaskLeavesNothing(t *testing.T) {
 		_, _, err := db.SubmitBatch(t.Context(), actor, corp.BatchSpec{Tasks: tasks}, postgres.Idempotency{})
 		wantKind(t, err, corp.KindInvalid)
 	}
+}
+
+func TestABatchWhoseConnectionIsKilledMidwayLeavesNothingAndMayBeRepeated(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	ws := env.Workspace(t)
+	db := env.DB.In(ws)
+	tasks := make([]corp.BatchTask, 3000)
+	for i := range tasks {
+		tasks[i] = part("")
+	}
+	idem := postgres.Idempotency{Key: "k", RequestHash: []byte{1}}
+	blocker := must(connect(t, env.SuperURL).Begin(t.Context()))(t)
+	must(blocker.Exec(t.Context(), `SELECT FROM event_heads WHERE workspace_id = $1 FOR UPDATE`, ws))(t)
+	failed := make(chan error)
+	go func() {
+		_, _, err := db.SubmitBatch(t.Context(), actor, corp.BatchSpec{Tasks: tasks}, idem)
+		failed <- err
+	}()
+	pgtest.Eventually(t, 30*time.Second, "the batch waits with its rows written", func(context.Context) bool {
+		return pgtest.Value[int](t, env, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'corp_app' AND wait_event_type = 'Lock'`) == 1
+	})
+	env.KillConnections(t)
+	wantKind(t, <-failed, corp.KindUnavailable)
+	ok(t, blocker.Rollback(t.Context()))
+	for _, table := range []string{"tasks", "runs", "idempotency_keys"} {
+		if rows := pgtest.Value[int](t, env, `SELECT count(*) FROM `+table+` WHERE workspace_id = $1`, ws); rows != 0 {
+			t.Errorf("%d rows in %s", rows, table)
+		}
+	}
+	pgtest.Eventually(t, 30*time.Second, "a repetition with the same key", func(ctx context.Context) bool {
+		batch, replayed, err := db.SubmitBatch(ctx, actor, corp.BatchSpec{Tasks: tasks}, idem)
+		return err == nil && !replayed && len(batch.Tasks) == len(tasks)
+	})
+	gapless(t, db)
 }
 
 func fieldOf(err error) string {

@@ -92,6 +92,9 @@ func findRun(ctx context.Context, c *client.Client, arg string) (corp.RunID, err
 		return corp.RunID{}, err
 	}
 	t, err := c.Task(ctx, id)
+	if err == nil && t.RunID.IsZero() {
+		err = corp.Conflict(fmt.Sprintf("Task %s has no run yet. %s", id, t.Detail), "See \"corp task show\" for what it waits for.")
+	}
 	return t.RunID, err
 }
 
