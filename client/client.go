@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -131,6 +132,11 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 			return nil, fmt.Errorf("write the request to %s %s: %w", r.method, r.path, err)
 		}
 	}
+	begun := func() bool { return false }
+	if r.stream != nil {
+		body := &unread{Reader: r.stream}
+		r.stream, begun = body, body.begun.Load
+	}
 	wait := newBackoff(c.patience)
 	for asked := 1; ; asked++ {
 		resp, err := c.once(ctx, r, payload)
@@ -138,7 +144,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 			return resp, nil
 		}
 		// A connection that was never made carried nothing, so even what must not happen twice may be sent again.
-		again := r.stream == nil && (unreachable(err) || r.safe() && corp.KindOf(err) == corp.KindUnavailable)
+		again := !begun() && (unreachable(err) || r.stream == nil && r.safe() && corp.KindOf(err) == corp.KindUnavailable)
 		switch {
 		case !again || ctx.Err() != nil:
 			return nil, err
@@ -147,6 +153,19 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// unread is a stream that was not begun as long as no connection was made: then
+// it can go to another server. It is not closed by a transport.
+type unread struct {
+	io.Reader
+	begun atomic.Bool
+}
+
+// Read reads on.
+func (u *unread) Read(p []byte) (int, error) {
+	u.begun.Store(true)
+	return u.Reader.Read(p)
 }
 
 // unreachable says that a request certainly reached no server.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,6 +79,27 @@ func TestARequestThatMayHaveBeenCarriedOutIsNotSentElsewhere(t *testing.T) {
 	c = New(nobody(t)+","+answering(t, &good, http.StatusOK, `{}`), "", Options{})
 	if _, err := c.RetryTask(t.Context(), corp.NewID[corp.TaskID]()); err != nil || good.Load() != 2 {
 		t.Errorf("after a server that cannot be reached: %v", err)
+	}
+}
+
+func TestAnUploadThatWasNotBegunGoesToTheNextServer(t *testing.T) {
+	t.Parallel()
+	var got atomic.Value
+	good := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got.Store(string(b))
+		_, _ = io.WriteString(w, `{}`)
+	})
+	if _, err := New(nobody(t)+","+good, "", Options{}).UploadSource(t.Context(), strings.NewReader("a bundle")); err != nil || got.Load() != "a bundle" {
+		t.Errorf("%v, %v", got.Load(), err)
+	}
+	cut := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = r.Body.Read(make([]byte, 1))
+		panic(http.ErrAbortHandler)
+	})
+	got.Store("")
+	if _, err := New(cut+","+good, "", Options{Patience: time.Second}).UploadSource(t.Context(), strings.NewReader("a bundle")); err == nil || got.Load() != "" {
+		t.Errorf("an upload that broke off was sent on from its middle: %v, %v", got.Load(), err)
 	}
 }
 
