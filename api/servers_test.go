@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,13 +92,13 @@ func TestAtNoServerMayOneRunnersKeySpeakForAnother(t *testing.T) {
 }
 
 // following is a house that takes whoever serves at address for the leader.
-func following(t *testing.T, address string) *office {
+func following(t *testing.T, address string, adjust ...func(*API)) *office {
 	t.Helper()
 	env := pgtest.Database(t)
 	if _, ok, err := env.DB.System("test").TakeLeadership(t.Context(), corp.NewID[corp.ServerID](), address, time.Hour); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	return houseOn(t, env, t.TempDir()).office(t)
+	return houseOn(t, env, t.TempDir(), adjust...).office(t)
 }
 
 func (o *office) impatient() *client.Client {
@@ -171,6 +172,27 @@ func TestALeaderThatDoesNotAnswerWellIsNobody(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+func TestALeaderBehindTLSIsAskedOnlyIfItsCertificateHolds(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, _ = w.Write([]byte(`{"offers":[]}`))
+	}))
+	t.Cleanup(secure.Close)
+	for _, trusted := range []bool{true, false} {
+		o := following(t, secure.URL, func(a *API) {
+			if peers, ok := a.peers.(*http.Transport); ok && trusted {
+				peers.TLSClientConfig = secure.Client().Transport.(*http.Transport).TLSClientConfig
+			}
+		})
+		_, err := o.impatient().Poll(t.Context(), o.register(t, o.keys[corp.RoleRunner]), corp.Poll{Seq: 1, Free: 1})
+		if trusted != (err == nil) || err != nil && codeOf(err) != notLeading || asked.Load() != 1 {
+			t.Errorf("trusted %v: %v, asked %d times", trusted, err, asked.Load())
+		}
+	}
 }
 
 // A leader that was paused takes connections and never answers. Whoever waits for

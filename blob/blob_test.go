@@ -264,3 +264,35 @@ func TestOpeningClearsAwayOldLeftoversOnly(t *testing.T) {
 		t.Errorf("an upload in progress: %v", err)
 	}
 }
+
+func TestAllWhoOpenAFolderAgreeOnItsName(t *testing.T) {
+	t.Parallel()
+	_, other := open(t)
+	dir := filepath.Join(t.TempDir(), "blobs")
+	names := make(chan string, 16)
+	var all sync.WaitGroup
+	for range cap(names) {
+		all.Go(func() {
+			s, err := blob.Open(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			names <- s.ID()
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	close(names)
+	first := <-names
+	for name := range names {
+		if name != first || name == "" {
+			t.Errorf("%q and %q", first, name)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(other, "store-id")); err != nil || strings.TrimSpace(string(text)) == first {
+		t.Errorf("another folder has the name %q, %v", text, err)
+	}
+}

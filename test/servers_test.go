@@ -155,7 +155,7 @@ func TestTasksOutliveEveryServer(t *testing.T) {
 	f.servers[0].with(v)
 	f.servers[0].must("workspace", "set", "--budget", "20")
 	f.servers[0].startRunnerAt(f.urls(0), "one", 3)
-	f.servers[0].startRunnerAt(f.urls(1), "two", 3)
+	two := f.servers[0].startRunnerAt(f.urls(1), "two", 3)
 	end := f.watchEvents()
 	ids := f.servers[0].submitMany(tasks, "Work")
 	done := func(n int) {
@@ -179,6 +179,11 @@ func TestTasksOutliveEveryServer(t *testing.T) {
 	following.kill(syscall.SIGKILL)
 	done(15)
 	following.up()
+	if err := two.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	<-two.done
+	f.servers[0].startRunnerAt(f.urls(1), "three", 3)
 	for i, s := range f.servers { // a rolling restart
 		done(18 + 4*i)
 		s.kill(syscall.SIGTERM)
@@ -260,11 +265,18 @@ func TestTwoGatewaysNeverPassOneBudget(t *testing.T) {
 }
 
 // Two servers that do not share the secret would each refuse what the other made.
-func TestAServerWithAnotherSecretDoesNotJoin(t *testing.T) {
+func TestAServerWithAnotherSecretDoesNotJoinAndOneWithOtherBlobsSaysSo(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)
 	out, code := corpUp(t, f.servers[0].env...)
 	if code == 0 || !strings.Contains(out, "secret") || !strings.Contains(out, "--secret-key-file") {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+	s := f.servers[1] // one with blobs of its own joins, and says what that means
+	s.kill(syscall.SIGTERM)
+	s.args = append(s.args, "--blobs", folder(t))
+	s.up()
+	if !strings.Contains(s.log.String(), "in another folder") {
+		t.Errorf("it does not say that its blobs are not shared:\n%s", s.log)
 	}
 }
