@@ -23,7 +23,7 @@ import (
 // passedOnHeader marks a request that another server passes on. It is never
 // passed on again: two servers that each take the other for the leader answer
 // that nobody leads, instead of asking in circles.
-const passedOnHeader = "Corp-Passed-On"
+const passedOnHeader = "Corp-Passed-On" //nolint:gosec // the name of a header
 
 const (
 	leaderTTL    = 500 * time.Millisecond // how long what was read about the leader is believed

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -66,7 +67,7 @@ func TestARunGoesOnAtEveryServer(t *testing.T) {
 func TestAtNoServerMayOneRunnersKeySpeakForAnother(t *testing.T) {
 	t.Parallel()
 	one, other := two(t)
-	stranger := one.house.office(t)
+	stranger := one.office(t)
 	second, _ := one.key(t, corp.RoleRunner)
 	mine, pool := one.register(t, one.keys[corp.RoleRunner]), one.register(t, one.pool)
 	for _, at := range []*office{one, other} {
@@ -125,9 +126,7 @@ func TestOnlyWhatTheLeaderNeedsIsSentToIt(t *testing.T) {
 	})))
 	key := o.keys[corp.RoleRunner]
 	header := o.runnerHeader(t, key)
-	for name, value := range map[string]string{"Cookie": "a=b", "X-Forwarded-For": "1.2.3.4", "Connection": "close", "X-Request-ID": "request-12345", "Content-Type": "application/json"} {
-		header[name] = value
-	}
+	maps.Copy(header, map[string]string{"Cookie": "a=b", "X-Forwarded-For": "1.2.3.4", "Connection": "close", "X-Request-ID": "request-12345", "Content-Type": "application/json"})
 	got := o.do(t, key, http.MethodPost, "/v1/runner/poll", header, `{"seq":7,"free":1,"wait_ms":10}`)
 	if got.status != http.StatusOK || !strings.Contains(got.body, `"of_the_future":{"a":[1]}`) {
 		t.Errorf("%d %s", got.status, got.body)

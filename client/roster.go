@@ -87,14 +87,14 @@ func (c *Client) try(ctx context.Context, r request) *attempt {
 	if !c.servers.several() || r.stream != nil || !r.safe() {
 		return a
 	}
-	a.unstay = context.AfterFunc(stay, func() { a.cancel(errMoved) })
+	a.unstay = context.AfterFunc(stay, func() { a.cancel(errMoved) }) //nolint:contextcheck // it belongs to the server, not to the request
 	a.slow = time.AfterFunc(c.slow+r.waits, func() { a.cancel(errSlow) })
 	return a
 }
 
 // failed ends an attempt that got no answer and leaves its server.
 func (c *Client) failed(ctx context.Context, a *attempt, err error) error {
-	paused := errors.Is(context.Cause(a.ctx), errSlow) || errors.Is(ctx.Err(), context.DeadlineExceeded)
+	paused := errors.Is(context.Cause(a.ctx), errSlow) || errors.Is(ctx.Err(), context.DeadlineExceeded) //nolint:contextcheck // the attempt's, made from ctx
 	a.end()
 	if ctx.Err() == nil || paused {
 		c.servers.move(a.server, paused || unreachable(err))

@@ -12,7 +12,7 @@ import (
 
 // secretCheck is what every server of an installation hashes with its secret: the
 // same hash is the same secret.
-const secretCheck = "corp: one installation, one secret"
+const secretCheck = "corp: one installation, one secret" //nolint:gosec // what is hashed with the secret, not the secret
 
 func (c *config) secretFile() string {
 	if c.SecretFile != "" {

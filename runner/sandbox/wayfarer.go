@@ -52,7 +52,7 @@ func (f wayfarer) send(req *http.Request, a *way, body *untouched) (*http.Respon
 	ctx, cancel := context.WithCancel(req.Context())
 	f.mu.Lock()
 	a.open++
-	unstay := context.AfterFunc(a.stay, cancel)
+	unstay := context.AfterFunc(a.stay, cancel) //nolint:contextcheck // it belongs to the gateway, not to the request
 	f.mu.Unlock()
 	end := sync.OnceFunc(func() {
 		unstay()
