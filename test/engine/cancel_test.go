@@ -28,6 +28,7 @@ func TestACancelledQueuedTaskNeverStarts(t *testing.T) {
 		for i := len(ids) - 1; i >= 0; i-- { // the takers begin at the other end: somewhere they meet
 			asked := time.Now()
 			state := w.cancel(ids[i]).State
+			r.must(state != corp.TaskQueued, "task %s is queued after it was cancelled", ids[i])
 			if state == corp.TaskCancelled {
 				answers[ids[i]] = time.Now()
 				r.took(time.Since(asked), time.Second+m(), "cancelling a queued task")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
 )
 
 // limited are tenants of the limits 1, 3, 5 and 10.
@@ -115,4 +116,63 @@ func (s *site) lowerAndRaise(w *tenant, limit int) {
 		window(s.t, 2*limitLag)
 	}
 	w.limit(0)
+}
+
+// Invariant 3: a leader whose term is over leases nothing, and a new term begins
+// only when every claim of the one before has been committed.
+func TestAClaimIsFencedByTheTerm(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, plan{noServers: true})
+	r := hold(t, 3, "a claim of a term that is over; a takeover during a claim", "0 leased; takeover after the commit")
+	s.seedTasks(4, "ms=1", s.seedTenants(1, "unlimited", 1)...)
+	open := func() (postgres.SystemDB, corp.ServerID) {
+		db, err := postgres.Open(t.Context(), postgres.Config{AppURL: s.pg.AppURL(), SystemURL: s.pg.SystemURL(), MaxConns: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(db.Close)
+		return db.System("suite"), corp.NewID[corp.ServerID]()
+	}
+	old, oldID := open()
+	next, nextID := open()
+	term, ok, err := old.TakeLeadership(t.Context(), oldID, "old", 2*time.Second)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	queue := s.queue()
+	tx, err := s.oracle.pool.Begin(t.Context()) // the claim will wait for this row, and hold its fence meanwhile
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT FROM tasks WHERE run_id = $1 FOR UPDATE`, queue[0].RunID); err != nil {
+		t.Fatal(err)
+	}
+	claimed := make(chan time.Time, 1)
+	go func() {
+		runs, err := old.ClaimRuns(context.Background(), oldID, term, queue[:1])
+		if err != nil || len(runs) != 1 {
+			t.Errorf("a claim in time: %v, %v", runs, err)
+		}
+		claimed <- time.Now()
+	}()
+	taken := make(chan time.Time, 1)
+	var taking sync.WaitGroup
+	taking.Go(func() {
+		for pauseFor(t.Context(), 20*time.Millisecond) {
+			if _, ok, err := next.TakeLeadership(t.Context(), nextID, "new", time.Minute); ok && err == nil {
+				taken <- time.Now()
+				return
+			}
+		}
+	})
+	window(t, 3*time.Second) // the old term is over; its claim is not
+	r.must(len(taken) == 0, "a new term began while a claim of the old one was under way")
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	taking.Wait()
+	r.must((<-taken).After((<-claimed).Add(-100*time.Millisecond)), "the new term began before the old claim was committed")
+	late, err := old.ClaimRuns(t.Context(), oldID, term, queue[1:])
+	r.must(err == nil && len(late) == 0, "a claim of a term that is over: %v, %v", late, err)
+	r.saw("0 leased")
 }

@@ -22,19 +22,21 @@ import (
 	"testing"
 )
 
-// binary is the corp that the suite runs; skewed is the same with a wall clock
-// that can be wrong, built on first use.
+// binary is the corp that the suite runs.
 var (
 	binary string
 	shop   string // folder of what this process builds and caches
+
+	mutation string // the overlay of a deliberate mutation, if there is one
 )
 
 // The environment of the suite itself.
 const (
-	envSim     = "ENGINE_SIM"     // this process is a simulated runner, by the JSON in it
-	envOverlay = "ENGINE_OVERLAY" // a build overlay: a deliberate mutation
-	envReport  = "ENGINE_REPORT"  // where to write the table
-	envSeed    = "ENGINE_SEED"    // repeat a random run
+	envSim      = "ENGINE_SIM"      // this process is a simulated runner, by the JSON in it
+	envOverlay  = "ENGINE_OVERLAY"  // a build overlay: a deliberate mutation
+	envReport   = "ENGINE_REPORT"   // where to write the table
+	envSeed     = "ENGINE_SEED"     // repeat a random run
+	envPatience = "ENGINE_PATIENCE" // how long to wait for what should come in seconds
 )
 
 func TestMain(m *testing.M) {
@@ -61,6 +63,7 @@ func run(m *testing.M) int {
 	var flags []string
 	if overlay := os.Getenv(envOverlay); overlay != "" {
 		flags = []string{"-overlay", overlay}
+		mutation = overlay
 	}
 	if binary, err = build("corp", flags...); err != nil {
 		return fail("build corp", err)

@@ -53,6 +53,9 @@ func TestThroughputComesBackAfterEveryTrouble(t *testing.T) {
 		took := max(0, time.Since(began)-4*time.Second) // the window that was good began then
 		r.took(took, recoveryBound, name)
 		t.Logf("%s: %v", name, took.Round(100*time.Millisecond))
+		if took > recoveryBound {
+			break // what is down stays down
+		}
 	}
 	stop()
 	feeding.Wait()

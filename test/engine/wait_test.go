@@ -9,8 +9,14 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what should come in seconds.
-const patience = 90 * time.Second
+// patience is how long a test waits for what should come in seconds. Less of it
+// is enough to see that a mutation broke something.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(envPatience)); err == nil {
+		return d
+	}
+	return 90 * time.Second
+}()
 
 // pauseFor waits, and says whether ctx still lives.
 func pauseFor(ctx context.Context, d time.Duration) bool {
