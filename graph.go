@@ -49,14 +49,16 @@ type RedriveSpec struct {
 	BatchID       *BatchID    `json:"batch_id,omitempty"`
 	ScheduleID    *ScheduleID `json:"schedule_id,omitempty"`
 	CreatedBefore *time.Time  `json:"created_before,omitempty"`
+	EndedBefore   *time.Time  `json:"ended_before,omitempty" doc:"To go on with a redrive: the at of its first answer, so that a task which dies again meanwhile is not taken twice."`
 	Limit         int         `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"At most so many, the oldest first; 0 means 100."`
 	DryRun        bool        `json:"dry_run,omitempty" doc:"Change nothing, and say how many these would be."`
 }
 
 // Redriven is how many tasks were redriven, and whether there are more.
 type Redriven struct {
-	Redriven int  `json:"redriven"`
-	More     bool `json:"more"`
+	Redriven int       `json:"redriven"`
+	More     bool      `json:"more"`
+	At       time.Time `json:"at"` // by the database's clock
 }
 
 // Order returns the batch's tasks, as indexes, so that each comes after those of

@@ -70,7 +70,7 @@ func (a *API) redriveTasks(ctx context.Context, who corp.Identity, in *redriveTa
 	if err := checkReason(spec.Reason); err != nil {
 		return nil, err
 	}
-	filter := postgres.RedriveFilter{State: spec.State, Reason: spec.Reason, CreatedBefore: spec.CreatedBefore, Limit: spec.Limit, DryRun: spec.DryRun}
+	filter := postgres.RedriveFilter{State: spec.State, Reason: spec.Reason, CreatedBefore: spec.CreatedBefore, EndedBefore: spec.EndedBefore, Limit: spec.Limit, DryRun: spec.DryRun}
 	if filter.Limit == 0 {
 		filter.Limit = defaultRedrive
 	}

@@ -47,8 +47,8 @@ type BlobRef struct {
 }
 
 // ExpireBlobs makes stored bytes unreadable that are older than keep and that no
-// task needs which is open or ended within that time, and returns how many, at
-// most limit. Their rows stay.
+// task needs which is open or ended within that time, and no schedule that may
+// submit more. It returns how many, at most limit. Their rows stay.
 func (s SystemDB) ExpireBlobs(ctx context.Context, keep time.Duration, limit int) (int, error) {
 	n, err := execSystem(ctx, s, `
 		WITH over AS (
@@ -64,6 +64,7 @@ func (s SystemDB) ExpireBlobs(ctx context.Context, keep time.Duration, limit int
 				AND NOT EXISTS (
 					SELECT FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
 					WHERE r.workspace_id = b.workspace_id AND r.patch_id = b.id AND (t.state IN ('queued', 'running', 'blocked') OR t.finished_at >= over.cutoff))
+				AND NOT EXISTS (SELECT FROM schedules s WHERE s.workspace_id = b.workspace_id AND s.source_id = b.id AND s.archived_at IS NULL)
 			ORDER BY b.created_at LIMIT $2
 		)
 		UPDATE blobs b SET expired_at = clock_timestamp() FROM unneeded u

@@ -60,6 +60,7 @@ type RedriveFilter struct {
 	Batch         corp.BatchID
 	Schedule      corp.ScheduleID
 	CreatedBefore *time.Time
+	EndedBefore   *time.Time
 	Limit         int // at most so many in one transaction
 	DryRun        bool
 }
@@ -77,17 +78,20 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 			SELECT t.id FROM tasks t
 			WHERE t.workspace_id = $1 AND t.state = $2 AND (t.deadline_at IS NULL OR t.deadline_at > clock_timestamp()) AND NOT `+sourceGone+`
 				AND ($3::uuid IS NULL OR t.agent_id = $3) AND ($4::uuid IS NULL OR t.batch_id = $4) AND ($5::uuid IS NULL OR t.schedule_id = $5)
-				AND ($6::timestamptz IS NULL OR t.created_at < $6)
+				AND ($6::timestamptz IS NULL OR t.created_at < $6) AND ($9::timestamptz IS NULL OR t.finished_at < $9)
 				AND ($7 = '' OR t.reason = $7 OR EXISTS (SELECT FROM runs r WHERE r.workspace_id = $1 AND r.id = t.run_id AND r.reason = $7))
 				AND (
 					SELECT true FROM task_dependencies d
 					CROSS JOIN LATERAL (SELECT p.state FROM tasks p WHERE p.workspace_id = $1 AND p.id = d.depends_on LIMIT 1) p
 					WHERE d.workspace_id = $1 AND d.task_id = t.id AND d.on_failure = 'cancel' AND p.state IN ('failed', 'cancelled', 'dead') LIMIT 1) IS NULL
-			ORDER BY t.id LIMIT $8`, w.ws, f.State, f.Agent, f.Batch, f.Schedule, f.CreatedBefore, string(f.Reason), f.Limit+1)
+			ORDER BY t.id LIMIT $8`, w.ws, f.State, f.Agent, f.Batch, f.Schedule, f.CreatedBefore, string(f.Reason), f.Limit+1, f.EndedBefore)
 		if err != nil {
 			return err
 		}
 		done = corp.Redriven{More: len(found) > f.Limit}
+		if done.At, err = clock(ctx, tx); err != nil {
+			return err
+		}
 		found = found[:min(len(found), f.Limit)]
 		if f.DryRun {
 			done.Redriven = len(found)
@@ -99,6 +103,7 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 		}
 		tasks = slices.DeleteFunc(tasks, func(t againTask) bool { return t.State != f.State || t.Late || t.Gone || !t.failed.IsZero() }) // somebody was faster
 		done.Redriven = len(tasks)
+		waitForEachOther(tasks)
 		return w.queueAgain(ctx, tx, again{actor: actor, redrive: true}, tasks)
 	})
 	return done, err
@@ -123,10 +128,11 @@ type againTask struct {
 	ID       corp.TaskID
 	State    corp.TaskState
 	Attempts int
-	Late     bool        // its deadline has passed
-	Gone     bool        // its uploaded source is no longer kept
-	open     int         // of those that it follows, that have not ended
-	failed   corp.TaskID // one of these that did not succeed, where that matters
+	Late     bool          // its deadline has passed
+	Gone     bool          // its uploaded source is no longer kept
+	open     int           // of those that it follows, that have not ended
+	ended    []corp.TaskID // the others
+	failed   corp.TaskID   // one of these that did not succeed, where that matters
 }
 
 // lockAgain locks tasks together with those that they follow, in the order of
@@ -156,10 +162,12 @@ func (w WorkspaceDB) lockAgain(ctx context.Context, tx pgx.Tx, ids []corp.TaskID
 	}
 	for _, l := range links {
 		t, state := found[l.TaskID], found[l.DependsOn].State
-		switch {
-		case !state.Final():
+		if !state.Final() {
 			t.open++
-		case state != corp.TaskSucceeded && l.OnFailure == corp.OnFailureCancel && t.failed.IsZero():
+			continue
+		}
+		t.ended = append(t.ended, l.DependsOn)
+		if state != corp.TaskSucceeded && l.OnFailure == corp.OnFailureCancel && t.failed.IsZero() {
 			t.failed = l.DependsOn
 		}
 	}
@@ -168,6 +176,21 @@ func (w WorkspaceDB) lockAgain(ctx context.Context, tx pgx.Tx, ids []corp.TaskID
 		wanted[id] = true
 	}
 	return slices.DeleteFunc(rows, func(t againTask) bool { return !wanted[t.ID] }), nil
+}
+
+// waitForEachOther counts those that are begun anew together as not ended.
+func waitForEachOther(tasks []againTask) {
+	begun := make(map[corp.TaskID]bool, len(tasks))
+	for _, t := range tasks {
+		begun[t.ID] = true
+	}
+	for i := range tasks {
+		for _, on := range tasks[i].ended {
+			if begun[on] {
+				tasks[i].open++
+			}
+		}
+	}
 }
 
 // queueAgain gives locked tasks their next run, or blocks them until they may have it.

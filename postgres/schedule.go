@@ -38,9 +38,9 @@ func (w WorkspaceDB) CreateSchedule(ctx context.Context, actor corp.Actor, spec 
 			return err
 		}
 		made, err = collectOne(ctx, tx, "schedule", scanSchedule, `
-			INSERT INTO schedules (workspace_id, id, name, cron, time_zone, missed, spec, paused, next_at, created_by)
-			VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $10) RETURNING `+scheduleColumns,
-			w.ws, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Paused, next, actor)
+			INSERT INTO schedules (workspace_id, id, name, cron, time_zone, missed, spec, source_id, paused, next_at, created_by)
+			VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $10, $11) RETURNING `+scheduleColumns,
+			w.ws, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Task.SourceID, spec.Paused, next, actor)
 		if err != nil {
 			return err
 		}
@@ -129,9 +129,9 @@ func (w WorkspaceDB) UpdateSchedule(ctx context.Context, actor corp.Actor, id co
 			return fmt.Errorf("write a schedule's task: %w", err)
 		}
 		made, err = collectOne(ctx, tx, "schedule", scanSchedule, `
-			UPDATE schedules SET name = $3, cron = $4, time_zone = $5, missed = $6, spec = $7::text::json, paused = $8, next_at = $9
+			UPDATE schedules SET name = $3, cron = $4, time_zone = $5, missed = $6, spec = $7::text::json, source_id = $8, paused = $9, next_at = $10
 			WHERE workspace_id = $1 AND id = $2 RETURNING `+scheduleColumns,
-			w.ws, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Paused, next)
+			w.ws, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Task.SourceID, spec.Paused, next)
 		if err != nil {
 			return err
 		}

@@ -90,8 +90,10 @@ func TestAScheduleWhoseTaskCouldNotBeSubmittedIsRefusedWithItsFieldAndLeavesNoth
 		"no prompt":                {func(s *corp.ScheduleSpec) { s.Task.Prompt = "" }, corp.KindInvalid, "task.prompt"},
 		"no source":                {func(s *corp.ScheduleSpec) { s.Task.RepositoryURL = "" }, corp.KindInvalid, "task.repository_id"},
 		"an agent that is missing": {func(s *corp.ScheduleSpec) { s.Task.Agent = "nobody" }, corp.KindNotFound, "task.agent"},
-		"a foreign repository": {func(s *corp.ScheduleSpec) { s.Task.RepositoryURL, s.Task.RepositoryID = "", &foreign.ID },
-			corp.KindNotFound, "task.repository_id"},
+		"a foreign repository": {
+			func(s *corp.ScheduleSpec) { s.Task.RepositoryURL, s.Task.RepositoryID = "", &foreign.ID },
+			corp.KindNotFound, "task.repository_id",
+		},
 		"a missing file": {func(s *corp.ScheduleSpec) {
 			s.Task.RepositoryURL, s.Task.SourceID, s.Task.BaseCommit = "", new(corp.NewID[corp.BlobID]()), strings.Repeat("a", 40)
 		}, corp.KindNotFound, "task.source_id"},
@@ -130,6 +132,32 @@ func TestAScheduleWhoseTaskCouldNotBeSubmittedIsRefusedWithItsFieldAndLeavesNoth
 	}
 	if now := must(db.LastEvent(t.Context()))(t); now != events {
 		t.Errorf("%d events are left", now-events)
+	}
+}
+
+func TestASchedulesSourceIsKeptForAsLongAsItMaySubmit(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	db, system, ctx := env.DB.In(env.Workspace(t)), env.DB.System("test"), t.Context()
+	source := must(db.CreateBlob(ctx, actor, corp.Blob{ID: corp.NewID[corp.BlobID](), Kind: corp.BlobSource}))(t).ID
+	spec := nightly("a")
+	spec.Paused = true
+	spec.Task.RepositoryURL, spec.Task.SourceID, spec.Task.BaseCommit = "", &source, strings.Repeat("a", 40)
+	s := must(db.CreateSchedule(ctx, actor, spec))(t)
+	env.Exec(t, `UPDATE blobs SET created_at = now() - interval '1 year'`)
+	expire := func() int { return must(system.ExpireBlobs(ctx, 24*time.Hour, 10))(t) }
+	if n := expire(); n != 0 {
+		t.Fatal("the source of a schedule expired")
+	}
+	other := nightly("").Task
+	must(db.UpdateSchedule(ctx, actor, s.ID, corp.ScheduleUpdate{Task: &other}))(t)
+	must(db.UpdateSchedule(ctx, actor, s.ID, corp.ScheduleUpdate{Task: &spec.Task}))(t)
+	if n := expire(); n != 0 {
+		t.Fatal("the source of a changed schedule expired")
+	}
+	must(db.ArchiveSchedule(ctx, actor, s.ID))(t)
+	if n := expire(); n != 1 {
+		t.Errorf("%d files expired with their schedule", n)
 	}
 }
 

@@ -60,32 +60,58 @@ func TestTheTimesOnTheDaysWhenTheClocksChange(t *testing.T) {
 		want                       []string
 	}{
 		// Europe/Berlin: at 2026-03-29 02:00 it becomes 03:00, at 2026-10-25 03:00 it becomes 02:00.
-		{"a nightly job in spring comes once, when the clocks have jumped", "30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", "2026-03-30T12:00:00Z",
-			[]string{"03-28 02:30 +0100", "03-29 03:00 +0200", "03-30 02:30 +0200"}},
-		{"a nightly job in autumn comes once, the first time", "30 2 * * *", "Europe/Berlin", "2026-10-23T12:00:00Z", "2026-10-26T12:00:00Z",
-			[]string{"10-24 02:30 +0200", "10-25 02:30 +0200", "10-26 02:30 +0100"}},
-		{"every ten minutes of an hour that is left out come once", "*/10 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z",
-			[]string{"03-29 03:00 +0200"}},
-		{"an hour that is left out and the next one come once", "0 2,3 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z",
-			[]string{"03-29 03:00 +0200"}},
-		{"every hour in spring keeps its rhythm", "30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", "2026-03-29T02:45:00Z",
-			[]string{"03-29 01:30 +0100", "03-29 03:30 +0200", "03-29 04:30 +0200"}},
-		{"every hour in autumn keeps its rhythm", "30 * * * *", "Europe/Berlin", "2026-10-24T23:45:00Z", "2026-10-25T02:45:00Z",
-			[]string{"10-25 02:30 +0200", "10-25 02:30 +0100", "10-25 03:30 +0100"}},
-		{"every quarter of an hour in autumn keeps its rhythm", "*/15 * * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z",
-			[]string{"10-25 02:45 +0200", "10-25 02:00 +0100", "10-25 02:15 +0100", "10-25 02:30 +0100"}},
-		{"@daily where midnight is left out", "@daily", "America/Santiago", "2026-09-05T12:00:00Z", "2026-09-07T12:00:00Z",
-			[]string{"09-06 01:00 -0300", "09-07 00:00 -0300"}},
-		{"a nightly job where the clocks jump half an hour", "15 2 * * *", "Australia/Lord_Howe", "2026-10-02T16:00:00Z", "2026-10-04T16:00:00Z",
-			[]string{"10-04 02:30 +1100", "10-05 02:15 +1100"}},
-		{"a job on a day that an island left out", "0 9 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", "2011-12-31T00:00:00Z",
-			[]string{"12-29 09:00 -1000", "12-31 00:00 +1400", "12-31 09:00 +1400"}},
-		{"an odd zone without summer time", "0 9 * * 1-5", "Asia/Kathmandu", "2026-01-02T00:00:00Z", "2026-01-06T00:00:00Z",
-			[]string{"01-02 09:00 +0545", "01-05 09:00 +0545"}},
-		{"a leap day", "0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z", "2109-01-01T00:00:00Z",
-			[]string{"02-29 00:00 +0000", "02-29 00:00 +0000"}},
-		{"a day of the month or of the week", "0 0 13 * 5", "UTC", "2026-02-01T00:00:00Z", "2026-02-28T00:00:00Z",
-			[]string{"02-06 00:00 +0000", "02-13 00:00 +0000", "02-20 00:00 +0000", "02-27 00:00 +0000"}},
+		{
+			"a nightly job in spring comes once, when the clocks have jumped", "30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", "2026-03-30T12:00:00Z",
+			[]string{"03-28 02:30 +0100", "03-29 03:00 +0200", "03-30 02:30 +0200"},
+		},
+		{
+			"a nightly job in autumn comes once, the first time", "30 2 * * *", "Europe/Berlin", "2026-10-23T12:00:00Z", "2026-10-26T12:00:00Z",
+			[]string{"10-24 02:30 +0200", "10-25 02:30 +0200", "10-26 02:30 +0100"},
+		},
+		{
+			"every ten minutes of an hour that is left out come once", "*/10 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z",
+			[]string{"03-29 03:00 +0200"},
+		},
+		{
+			"an hour that is left out and the next one come once", "0 2,3 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z",
+			[]string{"03-29 03:00 +0200"},
+		},
+		{
+			"every hour in spring keeps its rhythm", "30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", "2026-03-29T02:45:00Z",
+			[]string{"03-29 01:30 +0100", "03-29 03:30 +0200", "03-29 04:30 +0200"},
+		},
+		{
+			"every hour in autumn keeps its rhythm", "30 * * * *", "Europe/Berlin", "2026-10-24T23:45:00Z", "2026-10-25T02:45:00Z",
+			[]string{"10-25 02:30 +0200", "10-25 02:30 +0100", "10-25 03:30 +0100"},
+		},
+		{
+			"every quarter of an hour in autumn keeps its rhythm", "*/15 * * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z",
+			[]string{"10-25 02:45 +0200", "10-25 02:00 +0100", "10-25 02:15 +0100", "10-25 02:30 +0100"},
+		},
+		{
+			"@daily where midnight is left out", "@daily", "America/Santiago", "2026-09-05T12:00:00Z", "2026-09-07T12:00:00Z",
+			[]string{"09-06 01:00 -0300", "09-07 00:00 -0300"},
+		},
+		{
+			"a nightly job where the clocks jump half an hour", "15 2 * * *", "Australia/Lord_Howe", "2026-10-02T16:00:00Z", "2026-10-04T16:00:00Z",
+			[]string{"10-04 02:30 +1100", "10-05 02:15 +1100"},
+		},
+		{
+			"a job on a day that an island left out", "0 9 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", "2011-12-31T00:00:00Z",
+			[]string{"12-29 09:00 -1000", "12-31 00:00 +1400", "12-31 09:00 +1400"},
+		},
+		{
+			"an odd zone without summer time", "0 9 * * 1-5", "Asia/Kathmandu", "2026-01-02T00:00:00Z", "2026-01-06T00:00:00Z",
+			[]string{"01-02 09:00 +0545", "01-05 09:00 +0545"},
+		},
+		{
+			"a leap day", "0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z", "2109-01-01T00:00:00Z",
+			[]string{"02-29 00:00 +0000", "02-29 00:00 +0000"},
+		},
+		{
+			"a day of the month or of the week", "0 0 13 * 5", "UTC", "2026-02-01T00:00:00Z", "2026-02-28T00:00:00Z",
+			[]string{"02-06 00:00 +0000", "02-13 00:00 +0000", "02-20 00:00 +0000", "02-27 00:00 +0000"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -86,6 +86,14 @@ func parseArg[I corp.AnyID](text string) (I, error) {
 	return id, nil
 }
 
+// optionalArg is parseArg for what may be left out.
+func optionalArg[I corp.AnyID](text string) (id I, err error) {
+	if text == "" {
+		return id, nil
+	}
+	return parseArg[I](text)
+}
+
 func newWhoami(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "whoami", Short: "Show the server, the workspace and the role of your key", Args: cobra.NoArgs,

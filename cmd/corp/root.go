@@ -67,7 +67,7 @@ overspends. "corp up" starts all of it; "corp demo" shows it.`,
 		}
 	}
 	group("start", newUp(o), newDemo(o), newMigrate(o), newVendorsim(o))
-	group("work", newRun(o), newTask(o), newSchedule(o), newLogs(o), newDiff(o))
+	group("work", newRun(o), newTask(o), newBatch(o), newSchedule(o), newLogs(o), newDiff(o))
 	group("set", newAgent(o), newProvider(o), newPrice(o), newRepository(o), newKey(o), newWorkspace(o))
 	group("look", newCall(o), newUsage(o), newRunner(o), newServerCommand(o), newWhoami(o))
 	root.AddCommand(newSandboxInit(), newAgentBuiltin(o))

@@ -19,6 +19,7 @@ import (
 type runRequest struct {
 	specFlags
 	delayFlags
+	graphFlags
 	quiet  bool // no transcript
 	detach bool
 }
@@ -40,6 +41,7 @@ Exit code: 0 the run succeeded and its check passed, 2 the input is wrong,
 	}
 	r.specFlags.add(cmd)
 	r.delayFlags.add(cmd)
+	r.graphFlags.add(cmd)
 	f := cmd.Flags()
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "no transcript, only the result")
 	f.BoolVar(&r.detach, "detach", false, "print the task's id and end")
@@ -50,6 +52,9 @@ Exit code: 0 the run succeeded and its check passed, 2 the input is wrong,
 			return err
 		}
 		if err := r.delayFlags.read(&r.spec, now); err != nil {
+			return err
+		}
+		if err := r.graphFlags.read(&r.spec); err != nil {
 			return err
 		}
 		c, err := o.connect()

@@ -72,9 +72,20 @@ func TestTheFlagsOfTimeBecomeTheSpec(t *testing.T) {
 func TestFlagsOfTimeThatMakeNoSenseAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"--in", "-1m"}, {"--in", "soon"}, {"--at", "tomorrow"}, {"--at", "25:00"}, {"--at", "2026-02-30 08:00"}, {"--at", "23:00", "--in", "1m"},
-		{"--deadline", "0s"}, {"--deadline", "-2h"}, {"--deadline", "never"},
-		{"--retries", "-1"}, {"--retries", "1", "--attempts", "2"}, {"--retry-base", "-1s"}, {"--retry-cap", "-1s"}, {"--timeout", "0s"},
+		{"--in", "-1m"},
+		{"--in", "soon"},
+		{"--at", "tomorrow"},
+		{"--at", "25:00"},
+		{"--at", "2026-02-30 08:00"},
+		{"--at", "23:00", "--in", "1m"},
+		{"--deadline", "0s"},
+		{"--deadline", "-2h"},
+		{"--deadline", "never"},
+		{"--retries", "-1"},
+		{"--retries", "1", "--attempts", "2"},
+		{"--retry-base", "-1s"},
+		{"--retry-cap", "-1s"},
+		{"--timeout", "0s"},
 	} {
 		if _, err := readSpec(t, args...); err == nil {
 			t.Errorf("%q is accepted", args)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -13,17 +14,29 @@ import (
 )
 
 func newTask(o *options) *cobra.Command {
-	var state, agent, schedule string
+	var query client.TaskQuery
+	var state, reason, parentID, batch string
 	list := newList(o, lister[corp.Task]{
 		short: "List tasks, newest first",
 		watch: true,
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&state, "state", "", "queued, running, blocked, succeeded, failed, cancelled or dead")
-			cmd.Flags().StringVar(&agent, "agent", "", "only those of an agent")
-			cmd.Flags().StringVar(&schedule, "schedule", "", "only those that a schedule submitted")
+			cmd.Flags().StringVar(&query.Agent, "agent", "", "only those of an agent")
+			cmd.Flags().StringVar(&query.Schedule, "schedule", "", "only those that a schedule submitted")
+			cmd.Flags().StringVar(&reason, "reason", "", "only those that are in their state for this reason")
+			cmd.Flags().StringVar(&parentID, "parent", "", "only the parts of a task")
+			cmd.Flags().StringVar(&batch, "batch", "", "only those of a batch")
 		},
 		page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Task], error) {
-			return c.Tasks(ctx, client.TaskQuery{State: corp.TaskState(state), Agent: agent, Schedule: schedule}, p)
+			query.State, query.Reason = corp.TaskState(state), corp.Reason(reason)
+			var err error
+			if query.Parent, err = optionalArg[corp.TaskID](parentID); err != nil {
+				return corp.List[corp.Task]{}, err
+			}
+			if query.Batch, err = optionalArg[corp.BatchID](batch); err != nil {
+				return corp.List[corp.Task]{}, err
+			}
+			return c.Tasks(ctx, query, p)
 		},
 		header: []any{"TASK", "STATE", "REASON", "AGENT", "RUNS", "COST", "CREATED", "PROMPT"},
 		columns: func(t corp.Task) []any {
@@ -43,8 +56,8 @@ func newTask(o *options) *cobra.Command {
 				return o.print(t, func(w *tabwriter.Writer) { row(w, changedTask(t)) })
 			})
 	}
-	return parent("task", "List, show, cancel and retry tasks", list, newTaskShow(o), newTaskWhy(o),
-		change("cancel", "Cancel a task; a running one is told to stop", func(ctx context.Context, c *client.Client, id corp.TaskID) (corp.Task, error) {
+	return parent("task", "List, show, cancel, retry and redrive tasks", list, newTaskShow(o), newTaskWhy(o), newTaskTree(o), newTaskRedrive(o),
+		change("cancel", "Cancel a task and all beneath it; running ones are told to stop", func(ctx context.Context, c *client.Client, id corp.TaskID) (corp.Task, error) {
 			return c.CancelTask(ctx, id)
 		}),
 		change("retry", "Give a task that ended badly another run", func(ctx context.Context, c *client.Client, id corp.TaskID) (corp.Task, error) {
@@ -123,14 +136,31 @@ func (o *options) showTask(ctx context.Context, c *client.Client, id corp.TaskID
 		} else {
 			row(w, "spent", fmt.Sprintf("%s, no budget", t.Spent))
 		}
+		showPlace(w, t.Task)
 		row(w, "created", fmt.Sprintf("%s by %s", ago(t.CreatedAt), t.CreatedBy))
 		row(w, "prompt", shorten(t.Prompt, 200))
 		row(w)
 		row(w, "RUN", "ATTEMPT", "STATE", "RUNNER", "CALLS", "COST", "BRANCH", "DETAIL")
-		for _, r := range t.Runs {
+		for _, r := range slices.Backward(t.Runs) { // the first attempt first
 			row(w, r.ID, r.Attempt, stateAndReason(string(r.State), r.Reason), r.RunnerName, r.Calls, r.Cost, r.Branch, shorten(r.Detail, 80))
 		}
 	})
+}
+
+// showPlace shows how a task hangs together with others.
+func showPlace(w *tabwriter.Writer, t corp.Task) {
+	if t.ParentID != nil {
+		row(w, "part of", *t.ParentID)
+	}
+	for _, d := range t.After {
+		row(w, "follows", fmt.Sprintf("%s (if that fails: %s)", d.TaskID, d.OnFailure))
+	}
+	if t.BatchID != nil {
+		row(w, "batch", *t.BatchID)
+	}
+	if t.Redrives > 0 {
+		row(w, "redriven", fmt.Sprintf("%d times", t.Redrives))
+	}
 }
 
 func stateAndReason(state string, reason corp.Reason) string {

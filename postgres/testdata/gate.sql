@@ -18,7 +18,8 @@ append_only (relname) AS (VALUES ('agent_versions'), ('blobs'), ('steps'), ('ent
 placed (relname, attname) AS (VALUES  -- limits and times that the leader places runs by, and that retention goes by
     ('blobs', 'workspace_id'), ('blobs', 'id'), ('blobs', 'created_at'), ('blobs', 'expired_at'), ('blobs', 'removed_at'),
     ('repositories', 'workspace_id'), ('repositories', 'id'), ('repositories', 'concurrency'),
-    ('schedules', 'workspace_id'), ('schedules', 'id'), ('schedules', 'next_at'), ('schedules', 'paused'), ('schedules', 'archived_at')),
+    ('schedules', 'workspace_id'), ('schedules', 'id'), ('schedules', 'next_at'), ('schedules', 'paused'), ('schedules', 'archived_at'),
+    ('schedules', 'source_id')),  -- retention keeps what a schedule needs
 secret (relname, attname, rolname) AS (  -- what the system door and the look-ups must not read
     SELECT c.relname, a.attname, r.rolname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped,
         (VALUES ('corp_system'), ('corp_auth')) r (rolname)

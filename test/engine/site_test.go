@@ -35,6 +35,7 @@ type site struct {
 type plan struct {
 	servers int
 	args    []string
+	env     []string
 	binary  string
 	noAudit bool // for latencies: the oracle costs time
 
@@ -109,10 +110,10 @@ func (s *site) addServer(name string, p plan) *server {
 		cable: newCable(s.t, socket), ear: newCable(s.t, socket),
 	}
 	v.gate = newGate(s.t, v.listen)
-	v.env = []string{
+	v.env = append([]string{
 		"CORP_POSTGRES_URL=" + through(v.cable, embedded.AppRole), "CORP_POSTGRES_SYSTEM_URL=" + through(v.cable, embedded.SystemRole),
 		"CORP_POSTGRES_DIRECT_URL=" + through(v.ear, embedded.AppRole),
-	}
+	}, p.env...)
 	s.t.Cleanup(func() {
 		v.kill(syscall.SIGKILL)
 		if s.t.Failed() {
@@ -226,4 +227,4 @@ func (w *tenant) runnerKey() string {
 }
 
 // runnerURLs are the addresses that the product's own runner is told.
-func (s *site) runnerURLs() []string { return s.urls()[:1] }
+func (s *site) runnerURLs() []string { return s.urls() }
