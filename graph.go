@@ -8,9 +8,9 @@ import (
 
 // The bounds of a graph of tasks.
 const (
-	MaxAfter = 100     // tasks that one task may follow
-	MaxLinks = 100_000 // the same, summed up over a batch
-	MaxDepth = 16      // of a tree of tasks, its root counted
+	MaxAfter = 100    // tasks that one task may follow
+	MaxLinks = 50_000 // the same, summed up over a batch
+	MaxDepth = 16     // of a tree of tasks, its root counted
 )
 
 // BatchStatus is how far a batch has come.
