@@ -8,44 +8,47 @@ import (
 	"syscall"
 )
 
-// owned is this process's lock on its folder. It is held until the process is
-// gone, however it goes; then the next process removes the folder.
-var owned *os.File
+// lock is this process's on its folder. It is held until the process is gone,
+// however it goes; then the next process removes the folder.
+var lock *os.File
 
-// folders makes a folder for this process's cluster, in memory if there is such a
+// place is where the clusters of this process are.
+type place struct{ dir, cache string }
+
+// folders makes a folder for this process's clusters, in memory if there is such a
 // place, and names the one that all test processes of this user share.
-func folders() (dir, cache string, err error) {
+func folders() (place, error) {
 	top := os.TempDir()
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		top = "/dev/shm"
 	}
 	root := filepath.Join(top, fmt.Sprintf("corp-pgtest-%d", os.Geteuid()))
 	if err := os.Mkdir(root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", "", err
+		return place{}, err
 	}
-	cache = filepath.Join(root, "cache")
+	cache := filepath.Join(root, "cache")
 	if err := os.Mkdir(cache, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", "", err
+		return place{}, err
 	}
 	if err := sweep(root); err != nil {
-		return "", "", err
+		return place{}, err
 	}
-	dir, err = os.MkdirTemp(root, "run-")
+	dir, err := os.MkdirTemp(root, "run-")
 	if err != nil {
-		return "", "", err
+		return place{}, err
 	}
 	// PostgreSQL runs as another user when this is root.
 	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", "", err
+		return place{}, err
 	}
 	// Under its name only once it is locked, else another process might sweep it away.
-	if owned, err = os.Create(dir + ".new"); err != nil {
-		return "", "", err
+	if lock, err = os.Create(dir + ".new"); err != nil {
+		return place{}, err
 	}
-	if err := syscall.Flock(int(owned.Fd()), syscall.LOCK_EX); err != nil {
-		return "", "", err
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return place{}, err
 	}
-	return dir, cache, os.Rename(dir+".new", dir+".lock")
+	return place{dir, cache}, os.Rename(dir+".new", dir+".lock")
 }
 
 // sweep removes the folders of processes that are gone.

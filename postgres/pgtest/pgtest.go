@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,6 +88,29 @@ func Empty(tb testing.TB) *Env {
 	return fresh(tb, "template0", false)
 }
 
+// Cluster returns a migrated database in a PostgreSQL of its own, gone after the
+// test, to be killed: it starts again by itself.
+func Cluster(tb testing.TB) (*Env, *embedded.Server) {
+	tb.Helper()
+	c, err := own()
+	if err != nil {
+		tb.Fatalf("start a PostgreSQL for the test: %v", err)
+	}
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := c.Stop(ctx); err != nil {
+			tb.Errorf("stop the test's PostgreSQL: %v", err)
+		}
+	})
+	env, err := c.database("test_own", template, 20)
+	if err != nil {
+		tb.Fatalf("make a database: %v", err)
+	}
+	tb.Cleanup(env.DB.Close)
+	return env, c.Server
+}
+
 func fresh(tb testing.TB, from string, open bool) *Env {
 	tb.Helper()
 	c, err := cluster()
@@ -116,13 +140,20 @@ func fresh(tb testing.TB, from string, open bool) *Env {
 // connects to it, else it could not be copied.
 const template = embedded.Database
 
-// server is the one cluster of this process.
+// server is a cluster; all but a few tests share one.
 type server struct{ *embedded.Server }
 
-var cluster = sync.OnceValues(func() (server, error) {
+var (
+	cluster = sync.OnceValues(own)
+	places  = sync.OnceValues(folders)
+	owned   atomic.Int64
+)
+
+// own starts one more cluster of this process.
+func own() (server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	dir, cache, err := folders()
+	at, err := places()
 	if err != nil {
 		return server{}, err
 	}
@@ -131,7 +162,7 @@ var cluster = sync.OnceValues(func() (server, error) {
 		return server{}, err
 	}
 	pg, err := embedded.Start(ctx, embedded.Config{
-		Dir: dir, Cache: cache, Major: major, Logger: slog.New(slog.DiscardHandler),
+		Dir: filepath.Join(at.dir, strconv.FormatInt(owned.Add(1), 10)), Cache: at.cache, Major: major, Logger: slog.New(slog.DiscardHandler),
 		// Shared memory in files of the cluster's folder goes when the folder goes.
 		Settings: map[string]string{"max_connections": "400", "dynamic_shared_memory_type": "mmap", "shared_buffers": "64MB"},
 	})
@@ -143,7 +174,7 @@ var cluster = sync.OnceValues(func() (server, error) {
 	}
 	_, _, err = postgres.Migrate(ctx, pg.OwnerURL())
 	return server{pg}, err
-})
+}
 
 // major is the version of PostgreSQL to test on, 0 for the one that corp brings.
 func major() (int, error) {
