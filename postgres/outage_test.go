@@ -18,9 +18,10 @@ import (
 
 // labour is many that work through the doors whatever happens to the database.
 type labour struct {
-	env  *pgtest.Env
-	ws   corp.WorkspaceID
-	done atomic.Int64 // tasks brought to their end
+	env    *pgtest.Env
+	ws     corp.WorkspaceID
+	done   atomic.Int64 // tasks brought to their end
+	enough atomic.Bool
 
 	mu    sync.Mutex
 	tasks []corp.TaskID // that are known to be done
@@ -82,7 +83,7 @@ func (l *labour) claim(ctx context.Context, at seat, task corp.Task) (epoch int6
 // one that may be repeated when its answer was lost.
 func (l *labour) work(ctx context.Context, at seat, worker int) {
 	db := l.env.DB.In(l.ws)
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := 0; !l.enough.Load(); n++ {
 		var task corp.Task
 		key := postgres.Idempotency{Key: fmt.Sprint(worker, "-", n), RequestHash: []byte{1}}
 		ok := l.try(ctx, "submit", func() (err error) {
@@ -127,13 +128,13 @@ func TestWorkGoesOnAfterEveryOutageAndLosesAndDoublesNothing(t *testing.T) {
 	if at.term, won, err = env.DB.System("test").TakeLeadership(t.Context(), at.server, "here", time.Hour); err != nil || !won {
 		t.Fatal(won, err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
 	for i := range 4 {
 		workers.Go(func() { l.work(ctx, at, i) })
 	}
 	defer workers.Wait()
-	defer stop()
+	defer cancel()
 	more := func(what string) {
 		t.Helper()
 		target, began := l.done.Load()+20, time.Now()
@@ -151,7 +152,7 @@ func TestWorkGoesOnAfterEveryOutageAndLosesAndDoublesNothing(t *testing.T) {
 			more("a " + sig.String())
 		}
 	}
-	stop()
+	l.enough.Store(true) // each finishes what it has begun: nothing is cut off that is still being committed
 	workers.Wait()
 	for _, w := range l.wrong {
 		t.Error(w)
