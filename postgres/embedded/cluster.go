@@ -38,7 +38,7 @@ func (c cluster) ensure(ctx context.Context) error {
 	if err == nil {
 		if v := strings.TrimSpace(string(found)); v != strconv.Itoa(c.major) {
 			return corp.Conflict(fmt.Sprintf("The data in %s is of PostgreSQL %s; this corp runs %d.", c.folder.data(), v, c.major),
-				"Keep the folder, name another with --data, and move what is in it with pg_dump and pg_restore: docs/operate.md tells how.")
+				"Keep the folder and name another with --data; docs/operate.md, Versions of PostgreSQL, tells how to move what is in it.")
 		}
 		return checkRights(c.folder.data())
 	}

@@ -164,4 +164,8 @@ func TestDataOfAnotherMajorVersionIsRefused(t *testing.T) {
 	if corp.KindOf(err) != corp.KindConflict || !strings.Contains(err.Error(), "PostgreSQL 17") {
 		t.Errorf("start on data of 17: %v, want a conflict that names it", err)
 	}
+	if err := os.WriteFile(s.folder.data()+"/PG_VERSION", []byte("18\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startServer(t, cfg) // nothing was done to it
 }
