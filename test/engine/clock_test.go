@@ -56,6 +56,15 @@ var skewedBinary = sync.OnceValues(func() (string, error) {
 		filepath.Join(dir, "time.go"):   filepath.Join(shop, "time.go.txt"),
 		filepath.Join(dir, "skewed.go"): filepath.Join(shop, "skewed.go.txt"),
 	}}
+	if mutation != "" {
+		text, err := os.ReadFile(mutation)
+		if err == nil {
+			err = json.Unmarshal(text, &overlay) // adds to what is there
+		}
+		if err != nil {
+			return "", err
+		}
+	}
 	list, err := json.Marshal(overlay)
 	if err != nil {
 		return "", err

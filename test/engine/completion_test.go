@@ -181,16 +181,6 @@ func TestAProcessThatSleptCompletesNothingTwice(t *testing.T) {
 	r.saw("1 each")
 }
 
-// checkCompletions holds that every task that ended did so once.
-func (s *site) checkCompletions(r *row) {
-	s.t.Helper()
-	n, broken := s.oracle.completions()
-	r.look(n)
-	for _, b := range broken {
-		s.t.Errorf("a task ended more than once: %s", b)
-	}
-}
-
 // Invariants 2 and 4: giving a run back twice, or with a lease of before, frees
 // no slot that is not its own.
 func TestAZombiesReleasesFreeNobodysSlot(t *testing.T) {
@@ -226,14 +216,4 @@ func TestAZombiesReleasesFreeNobodysSlot(t *testing.T) {
 		w.cancel(id)
 	}
 	s.awaitFinal(patience, ids...)
-}
-
-// checkAdmissions holds every claim against the limits.
-func (s *site) checkAdmissions(r *row) {
-	s.t.Helper()
-	n, broken := s.oracle.admissions()
-	r.look(n)
-	for _, b := range broken[:min(len(broken), 10)] {
-		s.t.Errorf("a run was leased that must not be: %s", b)
-	}
 }

@@ -13,38 +13,6 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-// revive starts servers again that a fault killed, until the test ends, as an
-// operating system would.
-func (s *site) revive() {
-	ended := make(chan struct{})
-	var keeping sync.WaitGroup
-	for _, v := range s.servers {
-		keeping.Go(func() {
-			for {
-				_, gone := v.process()
-				select {
-				case <-ended:
-					return
-				case <-gone:
-				}
-				if !pauseFor(s.t.Context(), 200*time.Millisecond) {
-					return
-				}
-				select {
-				case <-ended:
-					return
-				default:
-					v.launch()
-				}
-			}
-		})
-	}
-	s.t.Cleanup(func() {
-		close(ended)
-		keeping.Wait()
-	})
-}
-
 // Invariant 1: whatever dies at whatever point of a task's way, every task that
 // was accepted ends, once.
 func TestNothingIsLostWhereverAServerDies(t *testing.T) {
@@ -98,14 +66,6 @@ func (s *site) struck(what string) {
 	if hits == 0 {
 		s.t.Errorf("%s: the fault never struck", what)
 	}
-}
-
-// checkConserved holds that there are exactly the tasks that were accepted, all final.
-func (s *site) checkConserved(r *row, accepted int) {
-	s.t.Helper()
-	b := s.oracle.balance()
-	r.must(b.wrong() == "" && b.Tasks == accepted && b.Open == 0, "accepted %d, the database has %+v", accepted, b)
-	r.saw("%d accepted, %d final", accepted, b.Final)
 }
 
 // Invariants 1, 2 and 4: under random kills of everything, at once.

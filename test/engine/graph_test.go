@@ -3,9 +3,7 @@
 package engine
 
 import (
-	crand "crypto/rand"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"syscall"
 	"testing"
@@ -107,54 +105,6 @@ func TestNoTaskStartsBeforeWhatItFollowsWhateverDies(t *testing.T) {
 	}}, "")
 	r.must(corp.KindOf(err) == corp.KindInvalid, "a circle: %v", err)
 	r.saw("0 early, 0 wrong")
-}
-
-func rand16() string { return crand.Text() }
-
-func following(spec corp.TaskSpec, refs ...string) corp.TaskSpec {
-	for _, ref := range refs {
-		spec.After = append(spec.After, corp.Dependency{Ref: ref})
-	}
-	return spec
-}
-
-// randomGraph is a batch in which tasks follow up to three earlier ones; some
-// fail, and some do not mind.
-func randomGraph(random *rand.Rand, size int) (spec corp.BatchSpec) {
-	for i := range size {
-		task := corp.BatchTask{Ref: fmt.Sprint("t", i), TaskSpec: work("ms=%d", random.IntN(30))}
-		if random.IntN(8) == 0 {
-			task.TaskSpec = work("ms=%d&end=failed&reason=check_failed", random.IntN(30))
-		}
-		for _, up := range random.Perm(i)[:min(i, random.IntN(4))] {
-			after := corp.Dependency{Ref: fmt.Sprint("t", up)}
-			if random.IntN(3) == 0 {
-				after.OnFailure = corp.OnFailureContinue
-			}
-			task.After = append(task.After, after)
-		}
-		spec.Tasks = append(spec.Tasks, task)
-	}
-	return spec
-}
-
-// graphEnds is how the tasks of such a batch end.
-func graphEnds(spec corp.BatchSpec) []corp.TaskState {
-	ends := make([]corp.TaskState, len(spec.Tasks))
-	at := map[string]int{}
-	for i, task := range spec.Tasks {
-		at[task.Ref] = i
-		ends[i] = corp.TaskSucceeded
-		if len(task.Prompt) > 12 {
-			ends[i] = corp.TaskFailed
-		}
-		for _, up := range task.After {
-			if ends[at[up.Ref]] != corp.TaskSucceeded && up.OnFailure != corp.OnFailureContinue {
-				ends[i] = corp.TaskCancelled
-			}
-		}
-	}
-	return ends
 }
 
 // Invariant 13: a batch is there whole or not at all, whenever a server or the
