@@ -29,6 +29,7 @@ func BenchmarkATaskOverHTTP(b *testing.B) {
 }
 
 func benchmarkTasks(b *testing.B, slots int) {
+	b.Helper()
 	const clients = 8
 	h := build(b.Context(), b, pgtest.Database(b), b.TempDir())
 	o := h.office(b)

@@ -99,17 +99,17 @@ func houseOn(t *testing.T, env *pgtest.Env, dir string, adjust ...func(*API)) *h
 	return h
 }
 
-func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
-	t.Helper()
+func build(ctx context.Context, tb testing.TB, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
+	tb.Helper()
 	h := &house{env: env, log: &journal{}}
 	logger := slog.New(slog.NewJSONHandler(h.log, nil))
 	var err error
 	if h.ring, err = seal.New(bytes.Repeat([]byte{7}, seal.SecretSize)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	blobs, err := blob.Open(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	registry, hub := prometheus.NewRegistry(), feed.New(h.env.DB, logger)
 	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.api.Handler().ServeHTTP(w, r) }))
@@ -123,28 +123,28 @@ func build(ctx context.Context, t testing.TB, env *pgtest.Env, dir string, adjus
 		OnFinish: func(_ corp.WorkspaceID, run corp.RunID) { h.finished.Store(run, true) },
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, a := range adjust {
 		a(h.api)
 	}
 	h.parts.Go(func() { _ = hub.Run(ctx) })
 	h.parts.Go(func() { _ = leader.Run(ctx) })
-	h.operator = h.installationKey(t, corp.RoleOperator, corp.KeyPrefixOp)
-	h.pool = h.installationKey(t, corp.RoleRunner, corp.KeyPrefixRunner)
-	pgtest.Eventually(t, 20*time.Second, "a leader", func(ctx context.Context) bool {
+	h.operator = h.installationKey(tb, corp.RoleOperator, corp.KeyPrefixOp)
+	h.pool = h.installationKey(tb, corp.RoleRunner, corp.KeyPrefixRunner)
+	pgtest.Eventually(tb, 20*time.Second, "a leader", func(ctx context.Context) bool {
 		address, _, err := h.env.DB.System("test").Leader(ctx)
 		return err == nil && address != "" && (address != h.url || leader.Leading())
 	})
 	return h
 }
 
-func (h *house) installationKey(t testing.TB, role corp.Role, prefix string) string {
-	t.Helper()
+func (h *house) installationKey(tb testing.TB, role corp.Role, prefix string) string {
+	tb.Helper()
 	secret := corp.NewSecret(prefix)
-	err := h.env.DB.System("test").CreateOperatorKey(t.Context(), corp.NewID[corp.OperatorID](), string(role), role, corp.ShownSecret(secret), h.ring.Hash(secret))
+	err := h.env.DB.System("test").CreateOperatorKey(tb.Context(), corp.NewID[corp.OperatorID](), string(role), role, corp.ShownSecret(secret), h.ring.Hash(secret))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return secret
 }
@@ -174,26 +174,26 @@ type office struct {
 	keys map[corp.Role]string
 }
 
-func (h *house) office(t testing.TB) *office {
-	t.Helper()
-	o := &office{house: h, ws: h.env.Workspace(t), keys: map[corp.Role]string{}}
+func (h *house) office(tb testing.TB) *office {
+	tb.Helper()
+	o := &office{house: h, ws: h.env.Workspace(tb), keys: map[corp.Role]string{}}
 	for _, role := range []corp.Role{corp.RoleViewer, corp.RoleMember, corp.RoleAdmin, corp.RoleOwner, corp.RoleRunner} {
-		o.keys[role], _ = o.key(t, role)
+		o.keys[role], _ = o.key(tb, role)
 	}
 	return o
 }
 
 // key makes another key.
-func (o *office) key(t testing.TB, role corp.Role) (string, corp.APIKeyID) {
-	t.Helper()
+func (o *office) key(tb testing.TB, role corp.Role) (string, corp.APIKeyID) {
+	tb.Helper()
 	prefix := corp.KeyPrefixLive
 	if role == corp.RoleRunner {
 		prefix = corp.KeyPrefixRunner
 	}
 	secret := corp.NewSecret(prefix)
-	key, err := o.env.DB.In(o.ws).CreateAPIKey(t.Context(), corp.ActorSystem, newKey(corp.ActorSystem, string(role), role, secret, nil), o.ring.Hash(secret))
+	key, err := o.env.DB.In(o.ws).CreateAPIKey(tb.Context(), corp.ActorSystem, newKey(corp.ActorSystem, string(role), role, secret, nil), o.ring.Hash(secret))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return secret, key.ID
 }

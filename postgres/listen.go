@@ -46,7 +46,7 @@ func (db *DB) Listen(ctx context.Context, fn func(Notice)) error {
 	for pause := firstBackoff; ; pause = min(2*pause, lastBackoff) {
 		heard, err := listenOnce(ctx, config, db.hints.origin, fn)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end of the context is the one good end
+			return nil
 		}
 		if heard {
 			pause = firstBackoff

@@ -49,7 +49,7 @@ func TestEverythingAtOnceLosesNothingAndStartsNothingTooEarly(t *testing.T) {
 		}
 	})
 	for i := range workers {
-		random := rand.New(rand.NewPCG(uint64(i), 16)) //nolint:gosec // to be repeated
+		random := rand.New(rand.NewPCG(uint64(i), 16))
 		all.Go(func() {
 			for range steps {
 				f.step(random)
@@ -189,7 +189,7 @@ func (f *turmoil) work(random *rand.Rand, most int) int {
 
 // drain carries out whatever is left.
 func (f *turmoil) drain() {
-	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // to be repeated
+	random := rand.New(rand.NewPCG(1, 1))
 	for range 1000 {
 		if f.work(random, 50) == 0 {
 			return

@@ -30,7 +30,7 @@ const atOnce = math.MinInt64
 func newEntry(it Item, ln *lane) *entry {
 	e := &entry{
 		run: it.Run, lane: ln, epoch: it.Epoch, created: it.CreatedAt.UnixMicro(), notBefore: atOnce, place: -1,
-		priority: int32(min(max(it.Priority, math.MinInt32), math.MaxInt32)), //nolint:gosec // within bounds
+		priority: int32(min(max(it.Priority, math.MinInt32), math.MaxInt32)),
 	}
 	if !it.NotBefore.IsZero() {
 		e.notBefore = it.NotBefore.UnixMicro()
@@ -67,7 +67,7 @@ func (ws *workspace) entries() iter.Seq[*entry] {
 	}
 }
 
-func place(e *entry, i int) { e.place = int32(i) } //nolint:gosec // a heap of two thousand million entries fits no memory
+func place(e *entry, i int) { e.place = int32(i) }
 
 // before is the order within a workspace: priority, then age, then the id, so
 // that it is total.

@@ -128,7 +128,7 @@ const maxBatchFile = 32 << 20
 
 func readBatch(in io.Reader, name string) (spec corp.BatchSpec, err error) {
 	if name != "-" {
-		file, err := os.Open(name) //nolint:gosec // the user names it
+		file, err := os.Open(name)
 		if err != nil {
 			return spec, usageError{fmt.Errorf("read the batch: %w", err)}
 		}

@@ -105,7 +105,7 @@ func TestKillWhileTheBundleIsUnpackedIsHealedByTheNextStart(t *testing.T) {
 	if err := bundle.Pack(&packed, npmPackage(t), zstd.SpeedFastest); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(archive, packed.Bytes(), 0o644); err != nil { //nolint:gosec // any user's child reads it
+	if err := os.WriteFile(archive, packed.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	signs := []string{"unpack.lock", storePrefix + "*.new", storePrefix + "*.new/bin/postgres", storePrefix + "*.new/lib/*", storePrefix + "*.new/share/*", storePrefix + "*[!w]/bin", newPrefix + "*"}
