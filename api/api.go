@@ -58,6 +58,7 @@ type API struct {
 	auth     *authenticator
 	touches  *touches
 	runners  *runnerBook
+	proofs   *proofBook
 	leaders  *leaderBook
 	peers    http.RoundTripper // to the other servers
 	leaving  leaving
@@ -81,7 +82,7 @@ func New(c Config) (*API, error) {
 	if c.DB == nil || c.Hub == nil || c.Dispatcher == nil || c.Blobs == nil || c.Ring == nil || c.Logger == nil || c.GatewayURL == nil {
 		return nil, errors.New("build the api: a part is missing in its configuration")
 	}
-	a := &API{Config: c, touches: newTouches(), runners: newRunnerBook(), streams: newStreamCount(), ping: pingEvery, stall: frameStall}
+	a := &API{Config: c, touches: newTouches(), runners: newRunnerBook(), proofs: newProofBook(), streams: newStreamCount(), ping: pingEvery, stall: frameStall}
 	a.leaving.done = make(chan struct{})
 	a.leaders, a.peers = &leaderBook{read: a.whoLeads}, newPeers(a.Times.PollWait)
 	a.auth = newAuthenticator(a.lookUpKey)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -69,21 +70,22 @@ type uploadResultInput struct {
 // another workspace, of an older epoch or of no run at all is lost: the runner's
 // next step is the same. The run may have ended: a finish can be repeated.
 func (a *API) holder(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease) (postgres.WorkspaceDB, corp.WorkspaceID, error) {
-	proof, err := a.prove(ctx, who, run, lease)
+	proof, err := a.prove(ctx, who, run, lease, a.proofs)
 	return a.DB.In(proof.Workspace), proof.Workspace, err
 }
 
 // worker is holder for what only a run under way may do: read its source, store
 // its result.
 func (a *API) worker(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease) (postgres.WorkspaceDB, corp.WorkspaceID, error) {
-	proof, err := a.prove(ctx, who, run, lease)
+	proof, err := a.prove(ctx, who, run, lease, nil)
 	if err == nil && !proof.State.Leased() {
 		err = corp.LeaseLost()
 	}
 	return a.DB.In(proof.Workspace), proof.Workspace, err
 }
 
-func (a *API) prove(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease) (postgres.LeaseIdentity, error) {
+// prove returns whose run a lease's secret is for. The book may be nil.
+func (a *API) prove(ctx context.Context, who corp.Identity, run corp.RunID, lease corp.Lease, book *proofBook) (postgres.LeaseIdentity, error) {
 	x := exchangeOf(ctx)
 	x.run = run
 	if lease.RunID != run {
@@ -92,15 +94,60 @@ func (a *API) prove(ctx context.Context, who corp.Identity, run corp.RunID, leas
 	if prefix, ok := corp.SecretPrefix(lease.Secret); !ok || prefix != corp.KeyPrefixLease {
 		return postgres.LeaseIdentity{}, corp.LeaseLost()
 	}
-	proof, err := a.DB.Auth().Lease(ctx, run, a.Ring.Hash(lease.Secret))
-	if err != nil {
-		return postgres.LeaseIdentity{}, err
+	hash := a.Ring.Hash(lease.Secret)
+	proof, known := book.get(run, hash)
+	if !known {
+		var err error
+		if proof, err = a.DB.Auth().Lease(ctx, run, hash); err != nil {
+			return postgres.LeaseIdentity{}, err
+		}
+		book.put(run, hash, proof)
 	}
 	if proof.Epoch != lease.Epoch || !who.Workspace.IsZero() && who.Workspace != proof.Workspace {
 		return postgres.LeaseIdentity{}, corp.LeaseLost()
 	}
 	x.ws = proof.Workspace
 	return proof, nil
+}
+
+// maxProofs bounds the memory that leases can take.
+const maxProofs = 50_000
+
+// proofBook remembers what secrets of leases prove. It is never out of date: a
+// secret belongs to one run and one epoch for ever. Whether the lease still
+// stands is asked of the run's row by whatever is then done.
+type proofBook struct {
+	mu    sync.Mutex
+	known map[corp.RunID]proved
+}
+
+type proved struct {
+	hash  string
+	proof postgres.LeaseIdentity
+}
+
+func newProofBook() *proofBook { return &proofBook{known: map[corp.RunID]proved{}} }
+
+func (b *proofBook) get(run corp.RunID, hash []byte) (postgres.LeaseIdentity, bool) {
+	if b == nil {
+		return postgres.LeaseIdentity{}, false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, ok := b.known[run]
+	return p.proof, ok && p.hash == string(hash)
+}
+
+func (b *proofBook) put(run corp.RunID, hash []byte, proof postgres.LeaseIdentity) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.known) >= maxProofs {
+		clear(b.known) // they are asked for again
+	}
+	b.known[run] = proved{string(hash), proof}
 }
 
 func (a *API) ackRun(ctx context.Context, who corp.Identity, in *ackInput) (*nothing, error) {
@@ -112,15 +159,11 @@ func (a *API) ackRun(ctx context.Context, who corp.Identity, in *ackInput) (*not
 }
 
 func (a *API) releaseRun(ctx context.Context, who corp.Identity, in *releaseInput) (*nothing, error) {
-	db, ws, err := a.holder(ctx, who, in.Run, in.Body.Lease)
+	db, _, err := a.holder(ctx, who, in.Run, in.Body.Lease)
 	if err != nil {
 		return nil, err
 	}
-	if err := db.ReleaseRun(ctx, in.Run, in.Body.Epoch, in.Body.Detail); err != nil {
-		return nil, err
-	}
-	a.Dispatcher.Finished(ws, in.Run)
-	return nil, nil
+	return nil, db.ReleaseRun(ctx, in.Run, in.Body.Epoch, in.Body.Detail)
 }
 
 func (a *API) reportEntries(ctx context.Context, who corp.Identity, in *reportEntriesInput) (*body[entriesAnswer], error) {
@@ -182,7 +225,6 @@ func (a *API) finishRun(ctx context.Context, who corp.Identity, in *finishInput)
 	if err != nil {
 		return nil, err
 	}
-	a.Dispatcher.Finished(ws, in.Run)
 	if a.OnFinish != nil {
 		a.OnFinish(ws, in.Run)
 	}

@@ -127,9 +127,16 @@ func (a *API) renew(ctx context.Context, runner corp.RunnerID, proofs []postgres
 	return a.system("a runner renews its leases").BeatLeases(ctx, runner, proofs, a.Times.TTL)
 }
 
-// seen notes that a runner lives.
+// seen notes that a runner lives, and now and then what it has free.
 func (a *API) seen(ctx context.Context, who corp.Identity, runner corp.RunnerID, free int, draining bool) error {
-	return a.system("a runner was heard").TouchRunner(ctx, runner, who.Workspace, free, draining)
+	if a.runners.noted(runner, draining) {
+		return nil
+	}
+	err := a.system("a runner was heard").TouchRunner(ctx, runner, who.Workspace, free, draining)
+	if err == nil {
+		a.runners.note(runner, draining)
+	}
+	return err
 }
 
 // counts is what /metrics shows of the installation.

@@ -162,6 +162,29 @@ type booked struct {
 	owner  corp.Actor
 	runner dispatch.Runner
 	used   time.Time
+
+	touched  time.Time // when the database was told that it lives
+	draining bool      // and that it takes nothing new
+}
+
+// touchRunnerEvery is how exact it is when a runner was last heard of.
+const touchRunnerEvery = 2 * time.Second
+
+// noted says whether the database was told lately what there is to tell.
+func (b *runnerBook) noted(id corp.RunnerID, draining bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, ok := b.known[id]
+	return ok && r.draining == draining && time.Since(r.touched) < touchRunnerEvery
+}
+
+func (b *runnerBook) note(id corp.RunnerID, draining bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r, ok := b.known[id]; ok {
+		r.touched, r.draining = time.Now(), draining
+		b.known[id] = r
+	}
 }
 
 func newRunnerBook() *runnerBook { return &runnerBook{known: map[corp.RunnerID]booked{}} }

@@ -66,7 +66,7 @@ func (w WorkspaceDB) emit(_ context.Context, tx pgx.Tx, events ...event) error {
 
 // writeEvents queues the writing of the transaction's events: of each workspace
 // in their order, the workspaces always in the same.
-func (t *transaction) writeEvents(b *pgx.Batch) {
+func (t *transaction) writeEvents(b *batch) {
 	slices.SortStableFunc(t.events, func(a, b placedEvent) int { return bytes.Compare(a.workspace[:], b.workspace[:]) })
 	for rest := t.events; len(rest) > 0; {
 		ws, n := rest[0].workspace, 1
@@ -78,7 +78,7 @@ func (t *transaction) writeEvents(b *pgx.Batch) {
 	}
 }
 
-func (t *transaction) writeEventsOf(b *pgx.Batch, ws corp.WorkspaceID, events []placedEvent) {
+func (t *transaction) writeEventsOf(b *batch, ws corp.WorkspaceID, events []placedEvent) {
 	kinds := make([]string, len(events))
 	tasks := make([]corp.TaskID, len(events))
 	runs := make([]corp.RunID, len(events))
@@ -98,7 +98,7 @@ func (t *transaction) writeEventsOf(b *pgx.Batch, ws corp.WorkspaceID, events []
 		if err := row.Scan(&n.Seq); err != nil {
 			return fmt.Errorf("number events: %w", err)
 		}
-		t.said = append(t.said, n)
+		b.say(n)
 		return nil
 	})
 }

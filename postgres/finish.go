@@ -44,11 +44,7 @@ func (w WorkspaceDB) FinishRun(ctx context.Context, run corp.RunID, epoch int64,
 			return corp.LeaseLost()
 		}
 		e := stopped(h, ending{o.State, o.Reason, o.Detail, o})
-		if err := w.end(ctx, tx, task, h, e); err != nil {
-			return err
-		}
-		ended, err = w.run(ctx, tx, run)
-		return err
+		return w.endInto(ctx, tx, task, h, e, &ended)
 	})
 	return ended, err
 }
@@ -80,6 +76,12 @@ func stopped(h held, e ending) ending {
 
 // end makes a run final and moves its task on. Task and run are locked.
 func (w WorkspaceDB) end(ctx context.Context, tx pgx.Tx, task corp.Task, h held, e ending) error {
+	return w.endInto(ctx, tx, task, h, e, &h.Run)
+}
+
+// endInto is end. What the run has become is in ended when the transaction is
+// committed.
+func (w WorkspaceDB) endInto(ctx context.Context, tx pgx.Tx, task corp.Task, h held, e ending, ended *corp.Run) error {
 	const maxDetail, maxName = 4000, 250
 	e.detail = storable(e.detail, maxDetail)
 	o := e.outcome
@@ -95,18 +97,19 @@ func (w WorkspaceDB) end(ctx context.Context, tx pgx.Tx, task corp.Task, h held,
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `
-		UPDATE runs SET state = $3, reason = $4, detail = $5, branch = $6, commit_hash = $7, diffstat = $8::text::json, check_result = $9::text::json,
+	var b batch
+	b.Queue(`
+		UPDATE runs r SET state = $3, reason = $4, detail = $5, branch = $6, commit_hash = $7, diffstat = $8::text::json, check_result = $9::text::json,
 			result_id = $10, patch_id = $11, pushed = $12, sandbox = $13, run_key_hash = NULL, lease_expires_at = NULL, not_before = NULL, finished_at = clock_timestamp()
-		WHERE workspace_id = $1 AND id = $2`,
+		WHERE workspace_id = $1 AND id = $2 RETURNING `+runFields,
 		w.ws, h.ID, e.state, e.reason, e.detail, storable(o.Branch, maxName), storable(o.Commit, maxName), diffstat, check,
-		o.ResultID, o.PatchID, o.Pushed, storable(o.Sandbox, maxName))
-	if err != nil {
+		o.ResultID, o.PatchID, o.Pushed, storable(o.Sandbox, maxName)).Query(func(rows pgx.Rows) (err error) {
+		*ended, err = pgx.CollectExactlyOneRow(rows, scanRun)
 		return err
-	}
-	say(tx, Notice{Kind: NoticeQueue, Workspace: w.ws, Run: h.ID, Ended: true})
-	ended := event{"run." + string(e.state), task.ID, h.ID, why{h.Attempt, e.reason, e.detail}}
-	return w.moveOn(ctx, tx, task, h, e, ended)
+	})
+	b.say(Notice{Kind: NoticeQueue, Workspace: w.ws, Run: h.ID, Ended: true})
+	later(tx, &b)
+	return w.moveOn(ctx, tx, task, h, e, event{"run." + string(e.state), task.ID, h.ID, why{h.Attempt, e.reason, e.detail}})
 }
 
 func asJSON[T any](v *T) (*string, error) {

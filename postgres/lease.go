@@ -12,28 +12,33 @@ import (
 // attempt. Repeating it changes nothing. Another epoch, or an offer that was
 // taken back, is lease_lost.
 func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) error {
-	return w.in(ctx, func(tx pgx.Tx) error {
-		begun, err := collect(ctx, tx, pgx.RowToStructByPos[struct {
-			Task    corp.TaskID
-			Attempt int
-		}], `
+	// One statement, as every task needs it: its event is written as writeEvents does.
+	begun, err := query(ctx, w, pgx.RowTo[int64], `
+		WITH ack AS (
 			UPDATE runs SET state = 'running', started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease_ttl_ms * interval '1 millisecond'
-			WHERE workspace_id = $1 AND id = $2 AND epoch = $3 AND state = 'leased' RETURNING task_id, attempt`, w.ws, run, epoch)
-		if err != nil {
-			return err
-		}
-		if len(begun) == 1 {
-			return w.emit(ctx, tx, event{"run.running", begun[0].Task, run, why{Attempt: begun[0].Attempt}})
-		}
-		r, err := w.run(ctx, tx, run)
-		if err != nil {
-			return err
-		}
-		if r.Epoch != epoch || r.State != corp.RunRunning && r.State != corp.RunWaiting {
-			return corp.LeaseLost()
-		}
+			WHERE workspace_id = $1 AND id = $2 AND epoch = $3 AND state = 'leased' RETURNING task_id, attempt
+		), head AS (
+			UPDATE event_heads SET seq = seq + 1 FROM ack WHERE workspace_id = $1 RETURNING seq, task_id, attempt
+		), said AS (
+			INSERT INTO events (workspace_id, seq, at, kind, task_id, run_id, data)
+			SELECT $1, seq, clock_timestamp(), 'run.running', task_id, $2, json_build_object('attempt', attempt) FROM head
+		)
+		SELECT seq FROM head`, run, epoch)
+	if err != nil {
+		return err
+	}
+	if len(begun) == 1 {
+		w.db.hints.say([]Notice{{Kind: NoticeEvent, Workspace: w.ws, Seq: begun[0]}})
 		return nil
-	})
+	}
+	r, err := w.Run(ctx, run)
+	if err != nil {
+		return err
+	}
+	if r.Epoch != epoch || r.State != corp.RunRunning && r.State != corp.RunWaiting {
+		return corp.LeaseLost()
+	}
+	return nil
 }
 
 // ReleaseRun gives a run back to the queue without using up an attempt: its

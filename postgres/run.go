@@ -10,20 +10,24 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-const selectRuns = `
-	SELECT r.id, r.task_id, r.attempt, r.state, r.reason, r.detail, r.epoch, r.runner_id, r.runner_name, r.trace_id,
+const runFields = `
+	r.id, r.task_id, r.attempt, r.state, r.reason, r.detail, r.epoch, r.runner_id, r.runner_name, r.trace_id,
 		r.branch, r.commit_hash, r.diffstat, r.check_result, r.result_id, r.patch_id, r.pushed, r.sandbox, r.simulated,
 		r.calls, r.fresh_input, r.cache_read, r.cache_write_short, r.cache_write_long, r.output, r.cost_nanodollars,
-		r.not_before, r.created_at, r.leased_at, r.started_at, r.finished_at
-	FROM runs r `
+		r.not_before, r.created_at, r.leased_at, r.started_at, r.finished_at`
 
-func scanRun(row pgx.CollectableRow) (r corp.Run, err error) {
+const selectRuns = `SELECT ` + runFields + ` FROM runs r `
+
+func scanRun(row pgx.CollectableRow) (r corp.Run, err error) { return readRun(row) }
+
+// readRun reads a row of runFields and, after them, more.
+func readRun(row pgx.CollectableRow, more ...any) (r corp.Run, err error) {
 	var diffstat, check []byte
 	u := &r.Usage
-	err = row.Scan(&r.ID, &r.TaskID, &r.Attempt, &r.State, &r.Reason, &r.Detail, &r.Epoch, &r.RunnerID, &r.RunnerName, &r.TraceID,
+	err = row.Scan(append([]any{&r.ID, &r.TaskID, &r.Attempt, &r.State, &r.Reason, &r.Detail, &r.Epoch, &r.RunnerID, &r.RunnerName, &r.TraceID,
 		&r.Branch, &r.Commit, &diffstat, &check, &r.ResultID, &r.PatchID, &r.Pushed, &r.Sandbox, &r.Simulated,
 		&r.Calls, &u.FreshInput, &u.CacheRead, &u.CacheWriteShort, &u.CacheWriteLong, &u.Output, &r.Cost,
-		&r.NotBefore, &r.CreatedAt, &r.LeasedAt, &r.StartedAt, &r.FinishedAt)
+		&r.NotBefore, &r.CreatedAt, &r.LeasedAt, &r.StartedAt, &r.FinishedAt}, more...)...)
 	if err == nil && diffstat != nil {
 		err = json.Unmarshal(diffstat, &r.Diffstat)
 	}
@@ -65,13 +69,25 @@ type held struct {
 
 // lockRun takes the lock that follows the task's.
 func (w WorkspaceDB) lockRun(ctx context.Context, tx pgx.Tx, id corp.RunID) (h held, err error) {
-	err = tx.QueryRow(ctx, `
-		SELECT stop_reason, stop_detail FROM runs WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, id).Scan(&h.StopReason, &h.StopDetail)
-	if err != nil {
-		return h, noRun(err)
-	}
-	h.Run, err = w.run(ctx, tx, id)
-	return h, err
+	var b batch
+	w.queueLockRun(&b, id, &h)
+	return h, send(ctx, tx, &b)
+}
+
+func (w WorkspaceDB) queueLockRun(b *batch, id corp.RunID, into *held) {
+	b.Queue(`SELECT `+runFields+`, r.stop_reason, r.stop_detail FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 FOR NO KEY UPDATE`, w.ws, id).Query(func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h held, err error) {
+			h.Run, err = readRun(row, &h.StopReason, &h.StopDetail)
+			return h, err
+		})
+		if err == nil && len(found) == 0 {
+			err = corp.NotFound("run")
+		}
+		if err == nil {
+			*into = found[0]
+		}
+		return err
+	})
 }
 
 func (w WorkspaceDB) run(ctx context.Context, tx pgx.Tx, id corp.RunID) (corp.Run, error) {
@@ -80,14 +96,14 @@ func (w WorkspaceDB) run(ctx context.Context, tx pgx.Tx, id corp.RunID) (corp.Ru
 
 // lockBoth takes the locks of a run's task and of the run, in this order.
 func (w WorkspaceDB) lockBoth(ctx context.Context, tx pgx.Tx, id corp.RunID) (task corp.Task, run held, err error) {
-	var taskID corp.TaskID
-	err = tx.QueryRow(ctx, `SELECT task_id FROM runs WHERE workspace_id = $1 AND id = $2`, w.ws, id).Scan(&taskID)
-	if err != nil {
-		return task, run, noRun(err)
-	}
-	if task, err = w.lockTask(ctx, tx, taskID); err != nil {
-		return task, run, err
-	}
-	run, err = w.lockRun(ctx, tx, id)
-	return task, run, err
+	const ofRun = `(SELECT r.task_id FROM runs r WHERE r.workspace_id = $1 AND r.id = $2)`
+	var b batch
+	b.Queue(`SELECT FROM tasks WHERE workspace_id = $1 AND id = `+ofRun+` FOR NO KEY UPDATE`, w.ws, id)
+	w.queueLockRun(&b, id, &run)
+	// A statement of its own, which sees what was committed while the others waited.
+	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = `+ofRun, w.ws, id).Query(func(rows pgx.Rows) (err error) {
+		task, err = pgx.CollectExactlyOneRow(rows, scanTask)
+		return err
+	})
+	return task, run, send(ctx, tx, &b)
 }

@@ -33,12 +33,12 @@ func (w WorkspaceDB) SubmitTask(ctx context.Context, actor corp.Actor, spec corp
 			return err
 		}
 		if replayed = made != s.tasks[0].id; !replayed {
-			if err := w.submit(ctx, tx, s); err != nil {
+			if err := w.submitLater(ctx, tx, s); err != nil {
 				return err
 			}
 		}
-		task, err = w.task(ctx, tx, made)
-		return err
+		w.taskLater(tx, made, &task)
+		return nil
 	})
 	return task, replayed, err
 }
@@ -101,6 +101,14 @@ func onFailure(d corp.Dependency) string { return cmp.Or(d.OnFailure, corp.OnFai
 // submit writes tasks with their dependencies, first runs, budgets and events.
 // Nothing that it does depends on how many there are.
 func (w WorkspaceDB) submit(ctx context.Context, tx pgx.Tx, s *submission) error {
+	if err := w.submitLater(ctx, tx, s); err != nil {
+		return err
+	}
+	return send(ctx, tx, &batch{})
+}
+
+// submitLater is submit, but for waiting until it is done.
+func (w WorkspaceDB) submitLater(ctx context.Context, tx pgx.Tx, s *submission) error {
 	known, err := w.lookUp(ctx, tx, s)
 	if err != nil {
 		return err
@@ -117,7 +125,8 @@ func (w WorkspaceDB) submit(ctx context.Context, tx pgx.Tx, s *submission) error
 	var b batch
 	s.queueRows(&b, w.ws)
 	queueEvents(&b, w.ws, s.events()...)
-	return send(ctx, tx, &b)
+	later(tx, &b)
+	return nil
 }
 
 // place decides in which state a task begins, from the states of those that it

@@ -67,6 +67,16 @@ func (w WorkspaceDB) task(ctx context.Context, tx pgx.Tx, id corp.TaskID) (corp.
 	return collectOne(ctx, tx, "task", scanTask, selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.ws, id)
 }
 
+// taskLater reads a task before the commit. It is in into when that is done.
+func (w WorkspaceDB) taskLater(tx pgx.Tx, id corp.TaskID, into *corp.Task) {
+	var b batch
+	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.ws, id).Query(func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectExactlyOneRow(rows, scanTask)
+		return err
+	})
+	later(tx, &b)
+}
+
 // Tasks lists tasks, newest first.
 func (w WorkspaceDB) Tasks(ctx context.Context, f corp.TaskFilter, p corp.Page) (corp.List[corp.Task], error) {
 	from, limit, err := start(p)
