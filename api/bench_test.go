@@ -44,10 +44,11 @@ func benchmarkTasks(b *testing.B, slots int) {
 	var work sync.WaitGroup
 	left := atomic.Int64{}
 	left.Store(int64(b.N))
+	submitter := o.owner()
 	for range clients {
 		work.Go(func() {
 			for left.Add(-1) >= 0 {
-				if _, err := o.owner().SubmitTask(b.Context(), corp.TaskSpec{Prompt: "x", RepositoryURL: "https://example.com/x.git"}, ""); err != nil {
+				if _, err := submitter.SubmitTask(b.Context(), corp.TaskSpec{Prompt: "x", RepositoryURL: "https://example.com/x.git"}, ""); err != nil {
 					b.Error(err)
 					return
 				}

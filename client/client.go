@@ -56,7 +56,7 @@ func New(baseURL, key string, opts Options) *Client {
 	c := &Client{servers: newRoster(baseURL), key: key, http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent, silence: streamSilence, slow: slowAnswer}
 	if c.http == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.MaxIdleConnsPerHost = 16
+		transport.MaxIdleConnsPerHost = 64
 		transport.ResponseHeaderTimeout = 2 * time.Minute // longer than the longest poll
 		if c.servers.several() {
 			transport.DialContext = (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext

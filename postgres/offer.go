@@ -90,7 +90,7 @@ func (s SystemDB) Offers(ctx context.Context, runs []RunRef) (map[corp.RunID]Off
 			for ; len(rest) > 0 && rest[0].Workspace == ws; rest = rest[1:] {
 				ids, epochs = append(ids, rest[0].RunID), append(epochs, rest[0].Epoch)
 			}
-			b.Queue(enterWorkspace, ws.UUID())
+			b.Queue(enterRoutine, ws.UUID())
 			b.Queue(selectOffers, ws, ids, epochs).Query(func(rows pgx.Rows) error { return readOffers(rows, found) })
 		}
 		return s.db.app.SendBatch(ctx, &b).Close()

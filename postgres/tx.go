@@ -22,7 +22,10 @@ import (
 const (
 	bounds         = `set_config('statement_timeout', '20s', true), set_config('lock_timeout', '8s', true), set_config('idle_in_transaction_session_timeout', '5s', true)`
 	enterWorkspace = `SELECT set_config('app.workspace_id', $1, true), ` + bounds
-	enterSystem    = `SELECT set_config('application_name', $1, true), ` + bounds
+	// What every task needs is planned once by each connection and not each time:
+	// it is found by keys, whatever the numbers of rows.
+	enterRoutine = enterWorkspace + `, set_config('plan_cache_mode', 'force_generic_plan', true)`
+	enterSystem  = `SELECT set_config('application_name', $1, true), ` + bounds
 )
 
 // maxTries is how often a transaction is begun that the database gave up for
@@ -36,6 +39,14 @@ func (w WorkspaceDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 		return errNoWorkspace()
 	}
 	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enterWorkspace, w.ws.UUID(), fn) })
+}
+
+// routine is in for what every task needs.
+func (w WorkspaceDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	if w.ws.IsZero() {
+		return errNoWorkspace()
+	}
+	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enterRoutine, w.ws.UUID(), fn) })
 }
 
 // in runs fn in one transaction of the system door.
