@@ -30,10 +30,11 @@ var mayImport = map[string][]string{
 	"gateway/openai":            {".", "gateway/wire"},
 	"gateway/pricebook":         {"."},
 	"gateway/wire":              {"."},
-	"postgres":                  {".", "postgres/migrations", "timetable"},
+	"postgres":                  {".", "postgres/hint", "postgres/migrations", "timetable"},
 	"postgres/embedded":         {".", "postgres/embedded/bundle"},
 	"postgres/embedded/bundle":  {},
 	"postgres/embedded/bundler": {"postgres/embedded/bundle"},
+	"postgres/hint":             {"."},
 	"postgres/migrations":       {},
 	"postgres/pgtest":           {".", "postgres", "postgres/embedded"},
 	"reconcile":                 {".", "postgres"},
@@ -56,7 +57,7 @@ var mayImport = map[string][]string{
 
 // only names the packages that may import an outside package.
 var only = map[string][]string{
-	"github.com/jackc/pgx":          {"postgres", "postgres/pgtest", "postgres/embedded"},
+	"github.com/jackc/pgx":          {"postgres", "postgres/hint", "postgres/pgtest", "postgres/embedded"},
 	"github.com/pressly/goose":      {"postgres"},
 	"github.com/danielgtaylor/huma": {"api"},
 	"github.com/robfig/cron":        {"timetable"},

@@ -15,11 +15,13 @@
 package postgres
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/hint"
 )
 
 // Config says how to reach the database.
@@ -34,9 +36,8 @@ type Config struct {
 // DB is the two pools and the three doors. It is safe for concurrent use.
 type DB struct {
 	app, system *pgxpool.Pool
-	listenURL   string
 	log         *slog.Logger
-	hints       *hints
+	hints       *hint.Speaker
 }
 
 // AuthDB looks up who is behind a credential. It answers for one secret at a
@@ -54,6 +55,13 @@ type SystemDB struct {
 	db     *DB
 	reason string
 }
+
+// Listen calls fn for every notice until ctx ends, and returns nil then: for what
+// this process said as soon as it is committed, for the others' words when they
+// arrive. fn must not block; it is called from many goroutines. A connection that
+// breaks is made again, with a resync notice first. A connection string that
+// cannot be read is invalid.
+func (db *DB) Listen(ctx context.Context, fn func(Notice)) error { return db.hints.Listen(ctx, fn) }
 
 // In returns the door to one workspace. With the zero workspace every method
 // returns an internal error.

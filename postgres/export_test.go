@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/hint"
 )
 
 // MigrateFiles is Migrate with other files than this build's.
@@ -21,14 +22,8 @@ func Unguarded(ctx context.Context, url string) (*DB, error) {
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	return &DB{app: pool, system: pool, listenURL: url, log: log, hints: newHints(url, log)}, nil
+	return &DB{app: pool, system: pool, log: log, hints: hint.NewSpeaker(url, url, log)}, nil
 }
-
-// The wire form of notices.
-var (
-	WriteNotices = writeNotices
-	ReadNotices  = readNotices
-)
 
 // SayInTransaction runs fn in a transaction of the workspace that has something
 // to say.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
@@ -141,43 +140,6 @@ func TestTheEndOfARunItsReturnAndLimitsAreSaid(t *testing.T) {
 	if len(mine.about(postgres.NoticeLimits, ws)) != 1 {
 		t.Error("the changed limit was not said")
 	}
-}
-
-func TestNoticesSurviveTheWireInPiecesThatTheDatabaseTakes(t *testing.T) {
-	t.Parallel()
-	said := []postgres.Notice{{Kind: postgres.NoticeResync}}
-	for i := range 1000 {
-		ws := corp.NewID[corp.WorkspaceID]()
-		said = append(said,
-			postgres.Notice{Kind: postgres.NoticeEvent, Workspace: ws, Seq: int64(i)}, postgres.Notice{Kind: postgres.NoticeLimits, Workspace: ws},
-			postgres.Notice{Kind: postgres.NoticeQueue, Workspace: ws}, postgres.Notice{Kind: postgres.NoticeQueue, Workspace: ws, Run: corp.NewID[corp.RunID]()})
-	}
-	var got []postgres.Notice
-	for _, payload := range postgres.WriteNotices("me", said) {
-		if len(payload) > 7999 {
-			t.Errorf("a payload of %d bytes", len(payload))
-		}
-		origin, some := postgres.ReadNotices(payload)
-		if origin != "me" {
-			t.Errorf("from %q", origin)
-		}
-		got = append(got, some...)
-	}
-	if diff := cmp.Diff(said, got, cmpopts.EquateEmpty()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func FuzzNoticesFromTheWire(f *testing.F) {
-	f.Add("me q0190a000-0000-7000-8000-000000000000:0190a000-0000-7000-8000-000000000001 r e")
-	f.Fuzz(func(t *testing.T, payload string) {
-		_, said := postgres.ReadNotices(payload)
-		for _, n := range said {
-			if n.Kind == "" || n.Workspace.IsZero() != (n.Kind == postgres.NoticeResync) || n.Queued != nil || n.Ended {
-				t.Errorf("%q became %+v", payload, n)
-			}
-		}
-	})
 }
 
 // While the database cannot be reached, what is to be said is kept, in bounds.

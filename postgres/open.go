@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/hint"
 )
 
 // The oldest server that has what the schema uses.
@@ -25,14 +27,11 @@ const defaultMaxConns = 10
 // is not this build's; a server older than 16. Each refusal is an invalid error
 // with the remedy; a database that does not answer is unavailable.
 func Open(ctx context.Context, c Config) (_ *DB, err error) {
-	db := &DB{listenURL: c.ListenURL, log: c.Logger}
-	if db.listenURL == "" {
-		db.listenURL = c.AppURL
-	}
+	db := &DB{log: c.Logger}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}
-	db.hints = newHints(c.AppURL, db.log)
+	db.hints = hint.NewSpeaker(c.AppURL, cmp.Or(c.ListenURL, c.AppURL), db.log)
 	defer func() {
 		if err != nil {
 			db.Close()
@@ -84,7 +83,7 @@ func connect(ctx context.Context, url, which string, conns int) (*pgxpool.Pool, 
 // Close says what is still unsaid, closes both pools and waits for what still
 // runs on them.
 func (db *DB) Close() {
-	db.hints.close()
+	db.hints.Close()
 	for _, pool := range []*pgxpool.Pool{db.app, db.system} {
 		if pool != nil {
 			pool.Close()

@@ -70,12 +70,12 @@ func (db *DB) transact(ctx context.Context, pool *pgxpool.Pool, enter, who strin
 	}
 	switch err = t.commit(ctx); {
 	case err == nil:
-		db.hints.say(t.said) //nolint:contextcheck // who listens is told also when the caller has gone
+		db.hints.Say(t.said) //nolint:contextcheck // who listens is told also when the caller has gone
 	case doubtful(err):
 		for i := range t.said {
 			t.said[i].Queued, t.said[i].Ended = nil, false
 		}
-		db.hints.say(t.said) //nolint:contextcheck // who listens is told also when the caller has gone
+		db.hints.Say(t.said) //nolint:contextcheck // who listens is told also when the caller has gone
 	default:
 		t.rollBack(ctx)
 	}

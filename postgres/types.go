@@ -4,20 +4,19 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/hint"
 )
 
 // Notice says that something may have changed. It is a hint: the rows are the truth.
-type Notice struct {
-	Kind      string // one of the kinds; "resync" also after every (re)connect
-	Workspace corp.WorkspaceID
-	Seq       int64      // with "event": of the newest one
-	Run       corp.RunID // with "queue": the run that changed; zero means any of the workspace's
+type Notice = hint.Notice
 
-	// What stands in the row, so that this process need not read it. Others are
-	// told only that the run changed.
-	Queued *QueuedRun
-	Ended  bool // the run is final: neither in the queue nor in hand
-}
+// The kinds of notices.
+const (
+	NoticeEvent  = hint.Event
+	NoticeQueue  = hint.Queue
+	NoticeLimits = hint.Limits
+	NoticeResync = hint.Resync
+)
 
 // RunIdentity is who makes a model call: a run that is leased now.
 type RunIdentity struct {
@@ -81,20 +80,7 @@ type UsageFilter struct {
 }
 
 // QueuedRun is a run that waits for a runner.
-type QueuedRun struct {
-	Workspace    corp.WorkspaceID
-	RunID        corp.RunID
-	TaskID       corp.TaskID
-	AgentID      corp.AgentID
-	RepositoryID corp.RepositoryID // zero: none of the workspace's
-	Runtime      string
-	Epoch        int64 // of its last lease; a claim makes it one more
-	Priority     int
-	Labels       []string
-	NotBefore    *time.Time
-	DueInMS      *int64 // until NotBefore, by the database's clock
-	CreatedAt    time.Time
-}
+type QueuedRun = hint.QueuedRun
 
 // LeasedRun is a run that takes up a slot.
 type LeasedRun struct {

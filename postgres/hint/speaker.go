@@ -1,4 +1,4 @@
-package postgres
+package hint
 
 import (
 	"context"
@@ -24,11 +24,11 @@ const (
 	lastWords = time.Second
 )
 
-// hints carries what a commit has to say: to the listeners of this process at
-// once, to other processes in batches over a connection of its own. Nothing of
-// it is in the transaction: NOTIFY in one makes all commits wait for each other.
-type hints struct {
+// Speaker says notices: to the listeners of its process at once, to other
+// processes in batches over a connection of its own. It is safe for concurrent use.
+type Speaker struct {
 	url    string
+	direct string // for LISTEN
 	log    *slog.Logger
 	origin string // how this process knows its own words when they come back
 
@@ -43,16 +43,18 @@ type hints struct {
 // listener is one Listen that is under way.
 type listener struct{ fn func(Notice) }
 
-func newHints(url string, log *slog.Logger) *hints {
-	return &hints{
-		url: url, log: log, origin: corp.NewID[corp.ServerID]().UUID(), listeners: map[*listener]struct{}{},
+// NewSpeaker makes a speaker that connects when it has something to say. url may
+// lead through PgBouncer; direct, for listening, may not.
+func NewSpeaker(url, direct string, log *slog.Logger) *Speaker {
+	return &Speaker{
+		url: url, direct: direct, log: log, origin: corp.NewID[corp.ServerID]().UUID(), listeners: map[*listener]struct{}{},
 		unsent: map[Notice]int64{}, wake: make(chan struct{}, 1),
 	}
 }
 
 // hear has fn called for what this process says, until the returned function is
 // called. fn must not block; it is called from many goroutines.
-func (h *hints) hear(fn func(Notice)) (stop func()) {
+func (h *Speaker) hear(fn func(Notice)) (stop func()) {
 	l := &listener{fn}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,8 +66,8 @@ func (h *hints) hear(fn func(Notice)) (stop func()) {
 	}
 }
 
-// say passes notices on. It never blocks on the database.
-func (h *hints) say(said []Notice) {
+// Say passes notices on. It never blocks on the database.
+func (h *Speaker) Say(said []Notice) {
 	if len(said) == 0 {
 		return
 	}
@@ -91,17 +93,17 @@ func (h *hints) say(said []Notice) {
 }
 
 // keep adds a notice to what others must hear. The lock is held.
-func (h *hints) keep(n Notice) {
+func (h *Speaker) keep(n Notice) {
 	seq := n.Seq
 	n.Seq, n.Queued, n.Ended = 0, nil, false
 	h.unsent[n] = max(h.unsent[n], seq)
 	if len(h.unsent) > maxUnsent {
 		clear(h.unsent)
-		h.unsent[Notice{Kind: NoticeResync}] = 0
+		h.unsent[Notice{Kind: Resync}] = 0
 	}
 }
 
-func (h *hints) take() (said []Notice, closed bool) {
+func (h *Speaker) take() (said []Notice, closed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	said = make([]Notice, 0, len(h.unsent))
@@ -114,7 +116,7 @@ func (h *hints) take() (said []Notice, closed bool) {
 }
 
 // putBack keeps what could not be sent.
-func (h *hints) putBack(said []Notice) {
+func (h *Speaker) putBack(said []Notice) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, n := range said {
@@ -123,7 +125,7 @@ func (h *hints) putBack(said []Notice) {
 }
 
 // send tells other processes, until close.
-func (h *hints) send(ended chan struct{}) {
+func (h *Speaker) send(ended chan struct{}) {
 	defer close(ended)
 	m := mouth{url: h.url}
 	defer m.close()
@@ -149,15 +151,15 @@ func (h *hints) send(ended chan struct{}) {
 	}
 }
 
-func (h *hints) again() {
+func (h *Speaker) again() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
 }
 
-// close sends what is unsent and ends. It waits for lastWords at most.
-func (h *hints) close() {
+// Close sends what is unsent and ends. It waits a second at most.
+func (h *Speaker) Close() {
 	h.mu.Lock()
 	h.closed = true
 	ended := h.sending

@@ -1,4 +1,4 @@
-package postgres
+package hint
 
 import (
 	"context"
@@ -12,14 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
-)
-
-// The kinds of notices.
-const (
-	NoticeEvent  = "event"
-	NoticeQueue  = "queue"
-	NoticeLimits = "limits" // how much may run at a time, or whose share is how large
-	NoticeResync = "resync" // anything may have been missed
 )
 
 const (
@@ -37,21 +29,21 @@ const (
 // arrive. fn must not block; it is called from many goroutines. A connection that
 // breaks is made again, with a resync notice first: what was said meanwhile is
 // lost, as a notice is only a hint.
-func (db *DB) Listen(ctx context.Context, fn func(Notice)) error {
-	config, err := pgx.ParseConfig(db.listenURL)
+func (h *Speaker) Listen(ctx context.Context, fn func(Notice)) error {
+	config, err := pgx.ParseConfig(h.direct)
 	if err != nil {
 		return corp.Invalid("listen_url", "The database's direct connection string cannot be read.", "Write it like postgres://corp_app:PASSWORD@HOST:5432/corp.")
 	}
-	defer db.hints.hear(fn)()
+	defer h.hear(fn)()
 	for pause := firstBackoff; ; pause = min(2*pause, lastBackoff) {
-		heard, err := listenOnce(ctx, config, db.hints.origin, fn)
+		heard, err := listenOnce(ctx, config, h.origin, fn)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if heard {
 			pause = firstBackoff
 		}
-		db.log.WarnContext(ctx, "listening to the database was interrupted", slog.Any("error", err), slog.Duration("again_in", pause))
+		h.log.WarnContext(ctx, "listening to the database was interrupted", slog.Any("error", err), slog.Duration("again_in", pause))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -66,7 +58,7 @@ func listenOnce(ctx context.Context, config *pgx.ConnConfig, origin string, fn f
 		return false, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	fn(Notice{Kind: NoticeResync})
+	fn(Notice{Kind: Resync})
 	for {
 		payload, err := nextPayload(ctx, conn)
 		if err != nil {
@@ -118,7 +110,7 @@ func nextPayload(ctx context.Context, conn *pgx.Conn) (string, error) {
 }
 
 // The letters of the kinds on the wire.
-var letters = map[string]string{NoticeEvent: "e", NoticeQueue: "q", NoticeLimits: "l", NoticeResync: "r"}
+var letters = map[string]string{Event: "e", Queue: "q", Limits: "l", Resync: "r"}
 
 // writeNotices makes payloads: who speaks, and after a blank each notice as its
 // letter, its workspace and, after a colon, the number or the run.
@@ -130,7 +122,7 @@ func writeNotices(origin string, said []Notice) (payloads []string) {
 			word += n.Workspace.UUID()
 		}
 		switch {
-		case n.Kind == NoticeEvent:
+		case n.Kind == Event:
 			word += ":" + strconv.FormatInt(n.Seq, 10)
 		case !n.Run.IsZero():
 			word += ":" + n.Run.UUID()
@@ -165,7 +157,7 @@ func readNotice(letter, text string) (n Notice, ok bool) {
 			n.Kind = kind
 		}
 	}
-	if n.Kind == NoticeResync {
+	if n.Kind == Resync {
 		return n, text == ""
 	}
 	if n.Kind == "" || n.Workspace.Scan(workspace) != nil || n.Workspace.IsZero() {
@@ -173,9 +165,9 @@ func readNotice(letter, text string) (n Notice, ok bool) {
 	}
 	var err error
 	switch {
-	case n.Kind == NoticeEvent:
+	case n.Kind == Event:
 		n.Seq, err = strconv.ParseInt(about, 10, 64)
-	case n.Kind == NoticeQueue && about != "":
+	case n.Kind == Queue && about != "":
 		err = n.Run.Scan(about)
 	}
 	return n, err == nil
