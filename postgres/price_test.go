@@ -17,7 +17,7 @@ func TestAnAddedPriceIsListedOnceAndNeverChanged(t *testing.T) {
 	day := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	var added []corp.Price
 	for i, model := range []string{"a", "b", "c"} {
-		price := must(corp.PriceSpec{Vendor: "local", Model: model, Input: corp.Picodollars(i), Output: 7, EffectiveFrom: &day, ContextWindow: 4096}.Price(time.Now()))(t)
+		price := must(corp.PriceSpec{Vendor: "local", Model: model, Input: corp.Picodollars(i), Output: 7, EffectiveFrom: new(day.AddDate(0, 0, i)), ContextWindow: 4096}.Price(time.Now()))(t)
 		added = append(added, must(system.AddPrice(ctx, price))(t))
 		if diff := cmp.Diff(price, added[i]); diff != "" {
 			t.Error(diff)
