@@ -159,6 +159,7 @@ func abandoned(ctx context.Context, w *world) (lost []postgres.LeasedRun) {
 
 // disturb cuts connections and takes the lead away, now and then.
 func (w *world) disturb(ctx context.Context, t *testing.T) {
+	t.Helper()
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {

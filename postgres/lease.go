@@ -28,7 +28,7 @@ func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) er
 		return err
 	}
 	if len(begun) == 1 {
-		w.db.hints.Say([]Notice{{Kind: NoticeEvent, Workspace: w.ws, Seq: begun[0]}})
+		w.db.hints.Say([]Notice{{Kind: NoticeEvent, Workspace: w.ws, Seq: begun[0]}}) //nolint:contextcheck // who listens is told also when the caller has gone
 		return nil
 	}
 	r, err := w.Run(ctx, run)

@@ -24,10 +24,12 @@ func scanRun(row pgx.CollectableRow) (r corp.Run, err error) { return readRun(ro
 func readRun(row pgx.CollectableRow, more ...any) (r corp.Run, err error) {
 	var diffstat, check []byte
 	u := &r.Usage
-	err = row.Scan(append([]any{&r.ID, &r.TaskID, &r.Attempt, &r.State, &r.Reason, &r.Detail, &r.Epoch, &r.RunnerID, &r.RunnerName, &r.TraceID,
+	err = row.Scan(append([]any{
+		&r.ID, &r.TaskID, &r.Attempt, &r.State, &r.Reason, &r.Detail, &r.Epoch, &r.RunnerID, &r.RunnerName, &r.TraceID,
 		&r.Branch, &r.Commit, &diffstat, &check, &r.ResultID, &r.PatchID, &r.Pushed, &r.Sandbox, &r.Simulated,
 		&r.Calls, &u.FreshInput, &u.CacheRead, &u.CacheWriteShort, &u.CacheWriteLong, &u.Output, &r.Cost,
-		&r.NotBefore, &r.CreatedAt, &r.LeasedAt, &r.StartedAt, &r.FinishedAt}, more...)...)
+		&r.NotBefore, &r.CreatedAt, &r.LeasedAt, &r.StartedAt, &r.FinishedAt,
+	}, more...)...)
 	if err == nil && diffstat != nil {
 		err = json.Unmarshal(diffstat, &r.Diffstat)
 	}
