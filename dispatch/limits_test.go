@@ -88,6 +88,16 @@ func TestLimitsHoldWhileServersTakeTheLeadFromEachOther(t *testing.T) {
 		all.Go(func() { w.carryOut(ctx, ws, []*dispatch.Dispatcher{one, two}, i) })
 	}
 	all.Go(func() { w.disturb(ctx, t) })
+	all.Go(func() { // the memory is compared with the rows all the time, while claims go on
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			<-tick.C
+			for _, d := range []*dispatch.Dispatcher{one, two} {
+				d.Wake(postgres.Notice{Kind: postgres.NoticeLimits, Workspace: ws})
+			}
+		}
+	})
 	for n := int64(0); n < tasks && ctx.Err() == nil; {
 		n = pgtest.Value[int64](t, w.Env, `SELECT count(*) FROM tasks WHERE state = 'succeeded'`)
 		w.reclaim(ctx, ws)

@@ -120,6 +120,10 @@ func TestHintsAloneAreEnoughFromThisServerAndFromAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 		blocked := submit(t, db, ws, corp.TaskSpec{})
+		waitFor(t, "the new limit", func() bool {
+			why, err := w.d.Wait(t.Context(), ws, blocked.ID)
+			return err == nil && why.Cause == corp.WaitWorkspaceLimit
+		})
 		seq++
 		if got := w.poll(t, w.d, r, seq, 1, 100*time.Millisecond); len(got) != 0 {
 			t.Fatalf("%s: over the new limit", name)
@@ -177,9 +181,18 @@ func TestWhatNoHintToldIsFoundWithinASweep(t *testing.T) {
 	}
 }
 
+// age makes what is queued so old that nobody looks for it among what was queued
+// lately, and begins to lead only then.
+func (w *world) age(t *testing.T) {
+	t.Helper()
+	w.Exec(t, `UPDATE runs SET created_at = created_at - interval '1 hour'`)
+	w.d, _ = w.dispatcher(t, times())
+	waitFor(t, "the lead", w.d.Leading)
+}
+
 func TestALongQueueIsOfferedWholeAndInOrderAlthoughOnlyItsHeadIsKnown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := &world{Env: pgtest.Database(t), ring: newRing(t)}
 	ws := w.Workspace(t)
 	const n = 1300 // more than two readings
 	tasks := batchOf(t, w.DB, ws, n, func(i int) corp.TaskSpec { return corp.TaskSpec{Priority: i % 3} })
@@ -187,6 +200,7 @@ func TestALongQueueIsOfferedWholeAndInOrderAlthoughOnlyItsHeadIsKnown(t *testing
 	for i, id := range tasks {
 		rank[id] = (2-i%3)*n + i
 	}
+	w.age(t)
 	r := poolRunner()
 	var got []int
 	for seq := int64(1); len(got) < n; seq++ {
@@ -211,10 +225,11 @@ func TestALongQueueIsOfferedWholeAndInOrderAlthoughOnlyItsHeadIsKnown(t *testing
 
 func TestARunBehindManyThatNobodyCanCarryOutIsOfferedAllTheSame(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := &world{Env: pgtest.Database(t), ring: newRing(t)}
 	ws := w.Workspace(t)
 	batchOf(t, w.DB, ws, 700, func(int) corp.TaskSpec { return corp.TaskSpec{Labels: []string{"gpu"}, Priority: 5} })
 	plain := submit(t, w.DB, ws, corp.TaskSpec{})
+	w.age(t)
 	if got := w.poll(t, w.d, poolRunner(), 1, 3, 10*time.Second); len(got) != 1 || got[0].RunID != plain.RunID {
 		t.Errorf("offered %v", ids(got))
 	}

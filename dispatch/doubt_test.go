@@ -1,0 +1,158 @@
+package dispatch_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/dispatch"
+	"github.com/genericcorp/corp/postgres"
+	"github.com/genericcorp/corp/postgres/pgtest"
+)
+
+// cutter stands between a server and the database and can cut the server off,
+// without the database noticing: what was sent is still carried out.
+type cutter struct {
+	mu      sync.Mutex
+	clients []net.Conn
+}
+
+// newCutter returns a cutter and what its sockets are called.
+func newCutter(t *testing.T, socket string) (*cutter, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cut") //nolint:usetesting // the name of a socket must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, filepath.Base(socket)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{}
+	t.Cleanup(func() { _ = l.Close(); c.cut(); _ = os.RemoveAll(dir) })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go c.pass(client, socket)
+		}
+	}()
+	return c, dir
+}
+
+func (c *cutter) pass(client net.Conn, socket string) {
+	server, err := net.Dial("unix", socket)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	c.mu.Lock()
+	c.clients = append(c.clients, client)
+	c.mu.Unlock()
+	go func() {
+		_, _ = io.Copy(client, server)
+		_, _ = io.Copy(io.Discard, server) // to its end, whoever hears it
+		_ = client.Close()
+	}()
+	_, _ = io.Copy(server, client)
+	time.AfterFunc(time.Second, func() { _ = server.Close() })
+}
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, client := range c.clients {
+		_ = client.Close()
+	}
+	c.clients = nil
+}
+
+// through returns a connection string that leads through sockets in dir, and the
+// socket that it led to.
+func through(t *testing.T, raw, dir string) (string, string) {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	socket := filepath.Join(q.Get("host"), ".s.PGSQL."+q.Get("port"))
+	q.Set("host", dir)
+	u.RawQuery = q.Encode()
+	return u.String(), socket
+}
+
+// The answers to claims are lost while their commits go on. Whoever took them for
+// failed would lease another run beside the one that is leased in the end.
+func TestAClaimWhoseEndIsNotKnownCountsUntilItIs(t *testing.T) {
+	t.Parallel()
+	w := &world{Env: pgtest.Database(t), ring: newRing(t)}
+	ws := w.Workspace(t)
+	over := w.over(t)
+	// Claims commit slowly, and look when they do.
+	w.Exec(t, `
+		CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+		BEGIN
+			PERFORM pg_sleep(0.15);
+			INSERT INTO over SELECT 'workspace ' || count(*) FROM runs WHERE state IN ('leased', 'running', 'waiting') HAVING count(*) > 1;
+			RETURN NULL;
+		END $$`)
+	w.Exec(t, `CREATE CONSTRAINT TRIGGER dawdle AFTER UPDATE ON runs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.state = 'leased') EXECUTE FUNCTION dawdle()`)
+	one := 1
+	if _, err := w.DB.In(ws).UpdateWorkspace(t.Context(), corp.ActorSystem, corp.WorkspaceUpdate{Concurrency: &one}); err != nil {
+		t.Fatal(err)
+	}
+	const tasks = 6
+	for range tasks {
+		submit(t, w.DB, ws, corp.TaskSpec{})
+	}
+	_, socket := through(t, w.AppURL, "")
+	c, dir := newCutter(t, socket)
+	app, _ := through(t, w.AppURL, dir)
+	system, _ := through(t, w.SystemURL, dir)
+	db, err := postgres.Open(t.Context(), postgres.Config{AppURL: app, SystemURL: system})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	short := times()
+	short.Ack = time.Second
+	d := dispatch.New(db, w.ring, corp.NewID[corp.ServerID](), "", short, slog.New(slog.DiscardHandler))
+	ctx, enough := context.WithTimeout(t.Context(), 60*time.Second)
+	defer enough()
+	var all sync.WaitGroup
+	all.Go(func() { _ = d.Run(ctx) })
+	all.Go(func() { w.carryOut(ctx, ws, []*dispatch.Dispatcher{d}, 0) })
+	all.Go(func() {
+		tick := time.NewTicker(400 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			<-tick.C
+			c.cut()
+		}
+	})
+	n := int64(0)
+	for n < tasks && ctx.Err() == nil {
+		n = pgtest.Value[int64](t, w.Env, `SELECT count(*) FROM tasks WHERE state = 'succeeded'`)
+		w.reclaim(ctx, ws)
+	}
+	enough()
+	all.Wait()
+	if n != tasks {
+		t.Error(fmt.Errorf("%d of %d tasks succeeded", n, tasks))
+	}
+	if found := over(); len(found) > 0 {
+		t.Errorf("over the limit: %v", found)
+	}
+}
