@@ -24,6 +24,7 @@ import (
 type cutter struct {
 	mu      sync.Mutex
 	clients []net.Conn
+	until   time.Time // nobody gets through, not even to cancel what goes on
 }
 
 // newCutter returns a cutter and what its sockets are called.
@@ -52,8 +53,11 @@ func newCutter(t *testing.T, socket string) (*cutter, string) {
 }
 
 func (c *cutter) pass(client net.Conn, socket string) {
+	c.mu.Lock()
+	barred := time.Now().Before(c.until)
+	c.mu.Unlock()
 	server, err := net.Dial("unix", socket)
-	if err != nil {
+	if err != nil || barred {
 		_ = client.Close()
 		return
 	}
@@ -75,7 +79,7 @@ func (c *cutter) cut() {
 	for _, client := range c.clients {
 		_ = client.Close()
 	}
-	c.clients = nil
+	c.clients, c.until = nil, time.Now().Add(100*time.Millisecond)
 }
 
 // through returns a connection string that leads through sockets in dir, and the
