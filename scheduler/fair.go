@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"cmp"
+	"math"
 	"time"
 
 	"github.com/genericcorp/corp"
@@ -22,6 +24,19 @@ const (
 type account struct {
 	due    float64 // virtual time: slot-seconds paid, by weight
 	refund float64 // of that, what was given back since the last turn
+}
+
+// tie is how far two accounts may be apart and count as equal, in seconds: sums of
+// the same shares in another order differ by less. Without it whoever is equal
+// would be in another order each time round, and could be passed over once more.
+const tie = 1e-9
+
+// compare is the order of two accounts: who has had less by weight is first.
+func (a account) compare(b account) int {
+	if math.Abs(a.due-b.due) < tie {
+		return 0
+	}
+	return cmp.Compare(a.due, b.due)
 }
 
 // turn takes a turn that is thought to cost so many slot-seconds by weight, at

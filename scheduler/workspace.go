@@ -73,11 +73,11 @@ func (ws *workspace) full() bool {
 
 // before is the order of the workspaces of one class.
 func (ws *workspace) before(other *workspace) bool {
-	return cmp.Or(cmp.Compare(ws.due, other.due), bytes.Compare(ws.id[:], other.id[:])) < 0
+	return cmp.Or(ws.compare(other.account), bytes.Compare(ws.id[:], other.id[:])) < 0
 }
 
 func (c *class) before(other *class) bool {
-	return cmp.Or(cmp.Compare(c.due, other.due), strings.Compare(c.name, other.name)) < 0
+	return cmp.Or(c.compare(other.account), strings.Compare(c.name, other.name)) < 0
 }
 
 // enter makes a workspace a member of a class, made when it is new.
