@@ -99,20 +99,37 @@ func (e *ending) Close() error {
 }
 
 // untouched is a request's body that a transport may close without reading it, so
-// that another attempt can still send it.
+// that another attempt can still send it. Once it has ended it stays so: a
+// transport looks for more after the last byte, and by then the server that took
+// the request may have closed it, which would cut the answer's connection.
 type untouched struct {
 	body io.ReadCloser
 
-	mu   sync.Mutex
-	read bool
+	mu    sync.Mutex
+	read  bool
+	ended bool
 }
 
 // Read reads on.
 func (u *untouched) Read(p []byte) (int, error) {
+	if u.begin() {
+		return 0, io.EOF
+	}
+	n, err := u.body.Read(p)
+	if errors.Is(err, io.EOF) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.ended = true
+	}
+	return n, err
+}
+
+// begin says whether the body has ended.
+func (u *untouched) begin() bool {
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.read = true
-	u.mu.Unlock()
-	return u.body.Read(p)
+	return u.ended
 }
 
 // Close keeps the body for the next attempt; the server that took the request

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -171,5 +172,31 @@ func TestACallThatTakesLongIsNotCutWhileItsGatewayAnswers(t *testing.T) {
 	}()
 	if status, text := say(t, through(t, ways), "x"); status != http.StatusOK || text != "at last" || asked.Load() != 0 {
 		t.Errorf("%d %q", status, text)
+	}
+}
+
+// The server that took a request closes its body as soon as its answer begins; a
+// transport that then looks for more must not find an error.
+func TestABodyThatHasEndedStaysEndedWhenItIsClosed(t *testing.T) {
+	t.Parallel()
+	type reads struct{ sent, after, plain error }
+	got := make(chan reads, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var is reads
+		body := &untouched{body: r.Body}
+		_, is.sent = io.CopyN(io.Discard, body, r.ContentLength)
+		_ = r.Body.Close()
+		_, is.after = body.Read(make([]byte, 1))
+		_, is.plain = r.Body.Read(make([]byte, 1))
+		got <- is
+	}))
+	t.Cleanup(server.Close)
+	resp, err := http.Post(server.URL, "text/plain", strings.NewReader("all of it"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if is := <-got; is.sent != nil || !errors.Is(is.after, io.EOF) || !errors.Is(is.plain, http.ErrBodyReadAfterClose) {
+		t.Errorf("got %+v", is)
 	}
 }
