@@ -179,6 +179,16 @@ func TestWhatNoHintToldIsFoundWithinASweep(t *testing.T) {
 	if got := next("a run that was given back"); got.RunID != held.RunID || got.Epoch != 2 {
 		t.Errorf("offered %v", got.Lease)
 	}
+	narrow, one := w.Workspace(t), 1
+	if _, err := w.DB.In(narrow).UpdateWorkspace(t.Context(), corp.ActorSystem, corp.WorkspaceUpdate{Concurrency: &one}); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, w.DB, narrow, corp.TaskSpec{})
+	second := submit(t, w.DB, narrow, corp.TaskSpec{})
+	finish(t, w, narrow, next("the first of two"))
+	if got := next("the second, after a slot was freed"); got.RunID != second.RunID {
+		t.Errorf("offered %v", got.RunID)
+	}
 }
 
 // age makes what is queued so old that nobody looks for it among what was queued
