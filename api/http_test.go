@@ -95,7 +95,7 @@ func TestHealthReadyAndMetrics(t *testing.T) {
 	}
 	o.submit(t)
 	got := h.do(t, "", "GET", "/metrics", nil, "") // from this machine
-	for _, name := range []string{"corp_http_requests_total{", "corp_http_request_seconds_bucket{", `corp_runs{state="queued"}`, "corp_runners_online", "corp_streams"} {
+	for _, name := range []string{"corp_http_requests_total{", "corp_http_request_seconds_bucket{", `corp_runs{state="queued"}`, "corp_runners_online", "corp_runner_slots", "corp_queue_depth_per_slot", `corp_queue_depth{plan="`, `corp_queue_oldest_seconds{plan="`, "corp_streams"} {
 		if !strings.Contains(got.body, name) {
 			t.Errorf("no %s in the metrics", name)
 		}

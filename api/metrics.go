@@ -58,6 +58,10 @@ var (
 	runsDesc    = prometheus.NewDesc("corp_runs", "Runs that have not ended, by state.", []string{"state"}, nil)
 	tasksDesc   = prometheus.NewDesc("corp_tasks", "Tasks, by state.", []string{"state"}, nil)
 	runnersDesc = prometheus.NewDesc("corp_runners_online", "Runners that were heard of lately.", nil, nil)
+	slotsDesc   = prometheus.NewDesc("corp_runner_slots", "Slots of the runners that were heard of lately and take new runs.", nil, nil)
+	depthDesc   = prometheus.NewDesc("corp_queue_depth", "Runs that are due and wait for a slot, by plan.", []string{"plan"}, nil)
+	oldestDesc  = prometheus.NewDesc("corp_queue_oldest_seconds", "For how long the one that has waited longest has been due, by plan.", []string{"plan"}, nil)
+	perSlotDesc = prometheus.NewDesc("corp_queue_depth_per_slot", "Runs that are due and wait, for each slot: what the number of runners is scaled by.", nil, nil)
 )
 
 // Describe lists the metrics, for prometheus.
@@ -65,6 +69,10 @@ func (p *population) Describe(ch chan<- *prometheus.Desc) {
 	ch <- runsDesc
 	ch <- tasksDesc
 	ch <- runnersDesc
+	ch <- slotsDesc
+	ch <- depthDesc
+	ch <- oldestDesc
+	ch <- perSlotDesc
 }
 
 // Collect asks the database, for prometheus.
@@ -83,6 +91,14 @@ func (p *population) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(tasksDesc, prometheus.GaugeValue, float64(n), string(state))
 	}
 	ch <- prometheus.MustNewConstMetric(runnersDesc, prometheus.GaugeValue, float64(counts.RunnersOnline))
+	ch <- prometheus.MustNewConstMetric(slotsDesc, prometheus.GaugeValue, float64(counts.Slots))
+	depth := int64(0)
+	for plan, q := range counts.Queue {
+		depth += q.Depth
+		ch <- prometheus.MustNewConstMetric(depthDesc, prometheus.GaugeValue, float64(q.Depth), plan)
+		ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, q.Oldest, plan)
+	}
+	ch <- prometheus.MustNewConstMetric(perSlotDesc, prometheus.GaugeValue, float64(depth)/float64(max(counts.Slots, 1)))
 }
 
 // serveMetrics shows the metrics to the machine itself and to the operator. They

@@ -87,6 +87,7 @@ func (s *seat) claim(ctx context.Context, picks []pick) bool {
 	for _, p := range picks {
 		if done[p.grant.run] {
 			p.ask.grants = append(p.ask.grants, p.grant)
+			s.observe(p)
 			continue
 		}
 		p.ask.free++

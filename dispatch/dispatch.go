@@ -65,6 +65,7 @@ type Dispatcher struct {
 	address string // where other servers pass polls on to while this one leads
 	times   Times
 	logger  *slog.Logger
+	meters  meters
 
 	seat    atomic.Pointer[seat]     // nil while another server leads
 	answers map[corp.RunnerID]answer // of the terms so far; whoever leads owns it
@@ -72,7 +73,7 @@ type Dispatcher struct {
 
 // New makes a dispatcher that leads nothing until Run is called.
 func New(db *postgres.DB, ring *seal.Ring, server corp.ServerID, address string, times Times, logger *slog.Logger) *Dispatcher {
-	return &Dispatcher{db: db, ring: ring, server: server, address: address, times: times, logger: logger, answers: map[corp.RunnerID]answer{}}
+	return &Dispatcher{db: db, ring: ring, server: server, address: address, times: times, logger: logger, meters: newMeters(), answers: map[corp.RunnerID]answer{}}
 }
 
 // Leading says whether this server leads now, as far as it knows.

@@ -358,7 +358,7 @@ func (s *seat) adopt(r postgres.WorkspaceQueue) {
 	s.queue.SetShare(r.Workspace, scheduler.Share{
 		Class: r.Plan, ClassWeight: r.PlanWeight, Weight: r.Weight, Concurrency: r.Concurrency, Agents: r.Agents, Repositories: r.Repositories,
 	})
-	rm.limit = r.Concurrency
+	rm.plan, rm.limit = r.Plan, r.Concurrency
 	rm.held = map[corp.RunID]int64{}
 	var waiting []scheduler.Item
 	var held []scheduler.Held

@@ -24,6 +24,7 @@ const (
 // room is what the memory holds of one workspace, beside what the scheduler does.
 // Its queue is known up to a place; what is behind is read when it runs low.
 type room struct {
+	plan  string
 	limit int            // of runs in hand, 0 is none
 	whole bool           // all of it is known
 	known postgres.Place // up to here, if not whole

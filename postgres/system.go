@@ -111,34 +111,3 @@ func (s SystemDB) DropIdempotencyKeys(ctx context.Context, olderThan time.Durati
 	gone, err := execSystem(ctx, s, `DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'`, olderThan.Milliseconds())
 	return int(gone), err
 }
-
-// Counts counts what is going on, over all workspaces: the runs and tasks that
-// are not final, and the runners that were heard of lately.
-func (s SystemDB) Counts(ctx context.Context) (Counts, error) {
-	type count struct {
-		What, State string
-		N           int64
-	}
-	found, err := querySystem(ctx, s, pgx.RowToStructByName[count], `
-		SELECT 'run' AS what, state, count(*) AS n FROM runs WHERE state IN ('queued', 'leased', 'running', 'waiting') GROUP BY state
-		UNION ALL
-		SELECT 'task', state, count(*) FROM tasks WHERE state IN ('queued', 'running', 'blocked') GROUP BY state
-		UNION ALL
-		SELECT 'runner', '', count(*) FROM (SELECT seen_at FROM pool_runners UNION ALL SELECT seen_at FROM runners) r
-			WHERE seen_at > clock_timestamp() - $1::bigint * interval '1 millisecond'`, offlineAfter.Milliseconds())
-	c := Counts{
-		Runs:  map[corp.RunState]int64{corp.RunQueued: 0, corp.RunLeased: 0, corp.RunRunning: 0, corp.RunWaiting: 0},
-		Tasks: map[corp.TaskState]int64{corp.TaskQueued: 0, corp.TaskRunning: 0, corp.TaskBlocked: 0},
-	}
-	for _, row := range found {
-		switch row.What {
-		case "run":
-			c.Runs[corp.RunState(row.State)] = row.N
-		case "task":
-			c.Tasks[corp.TaskState(row.State)] = row.N
-		default:
-			c.RunnersOnline = row.N
-		}
-	}
-	return c, err
-}

@@ -186,10 +186,3 @@ type InstallationProvider struct {
 	corp.Provider
 	KeyEnv string
 }
-
-// Counts is how much there is of what, over all workspaces.
-type Counts struct {
-	Runs          map[corp.RunState]int64 // the states that are not final
-	Tasks         map[corp.TaskState]int64
-	RunnersOnline int64
-}

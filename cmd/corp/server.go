@@ -97,6 +97,9 @@ func (s *server) connect() (err error) {
 	s.hub = feed.New(s.db.DB, s.log)
 	s.leader = dispatch.New(s.db.DB, s.ring, s.id, s.advertised(), times, s.log)
 	s.hub.OnQueue(s.leader.Wake)
+	if err = s.leader.Register(metrics); err != nil {
+		return fmt.Errorf("register the leader's metrics: %w", err)
+	}
 	s.gateway, err = gateway.New(gateway.Config{
 		DB: s.db.DB, Ring: s.ring, Server: s.id, JournalPath: s.config.path("gateway.journal"),
 		Env: s.env.Getenv, Logger: s.log, Registerer: metrics,
