@@ -42,7 +42,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func newRing(t *testing.T) *seal.Ring {
+func newRing(t testing.TB) *seal.Ring {
 	t.Helper()
 	ring, err := seal.New([]byte("0123456789abcdef0123456789abcdef"))
 	if err != nil {

@@ -347,6 +347,7 @@ func (s *seat) turnPage(after corp.WorkspaceID, page []postgres.WorkspaceQueue, 
 	}
 	if s.wanted.after = last; last.IsZero() {
 		s.wanted.hurry = false
+		s.knows.Store(true)
 	}
 	pages := len(s.rooms)/pageOf + 1
 	s.wanted.pageAt = time.Now().Add(max(circle/time.Duration(pages), restShare*took))

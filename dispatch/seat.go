@@ -37,6 +37,7 @@ type seat struct {
 	doubt  chan struct{} // the term may be over: ask the database now
 	unsure atomic.Bool   // a claim may still be under way: the next term is to begin
 	fence  chan struct{} // it has begun
+	knows  atomic.Bool   // the heads of all queues have been read
 	done   chan struct{} // closed when the term is over
 	jobs   chan reading
 	read   chan outcome

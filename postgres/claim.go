@@ -20,7 +20,7 @@ func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int6
 	if len(claims) == 0 {
 		return nil, nil
 	}
-	err = s.in(ctx, func(tx pgx.Tx) error {
+	err = s.routine(ctx, func(tx pgx.Tx) error {
 		leased, err := claim(ctx, tx, server, term, claims)
 		if err != nil {
 			return err

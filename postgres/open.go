@@ -64,11 +64,6 @@ func connect(ctx context.Context, url, which string, conns int) (*pgxpool.Pool, 
 	}
 	config.MaxConnIdleTime = 5 * time.Minute
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	if which == "system" {
-		// A plan made while the queue was empty would be kept while it is long:
-		// plan these few statements each time.
-		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil

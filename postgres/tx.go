@@ -22,10 +22,14 @@ import (
 const (
 	bounds         = `set_config('statement_timeout', '20s', true), set_config('lock_timeout', '8s', true), set_config('idle_in_transaction_session_timeout', '5s', true)`
 	enterWorkspace = `SELECT set_config('app.workspace_id', $1, true), ` + bounds
-	// What every task needs is planned once by each connection and not each time:
-	// it is found by keys, whatever the numbers of rows.
-	enterRoutine = enterWorkspace + `, set_config('plan_cache_mode', 'force_generic_plan', true)`
-	enterSystem  = `SELECT set_config('application_name', $1, true), ` + bounds
+	// The leader's and the loops' statements are few, and go over tables that are
+	// empty now and long later: they are planned each time.
+	enterSystem = `SELECT set_config('application_name', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true), ` + bounds
+	// What every task needs is planned once by each connection. It is found by keys,
+	// also while a table is so small that the planner would rather read all of it.
+	plannedOnce         = `, set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)`
+	enterRoutine        = enterWorkspace + plannedOnce
+	enterSystemsRoutine = `SELECT set_config('application_name', $1, true), ` + bounds + plannedOnce
 )
 
 // maxTries is how often a transaction is begun that the database gave up for
@@ -52,6 +56,11 @@ func (w WorkspaceDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) erro
 // in runs fn in one transaction of the system door.
 func (s SystemDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return s.db.retry(ctx, func() error { return s.db.transact(ctx, s.db.system, enterSystem, s.reason, fn) })
+}
+
+// routine is in for what every task needs.
+func (s SystemDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return s.db.retry(ctx, func() error { return s.db.transact(ctx, s.db.system, enterSystemsRoutine, s.reason, fn) })
 }
 
 // transact runs fn in a transaction and says, after the commit, what fn collected.
