@@ -20,36 +20,37 @@ func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int6
 	if len(claims) == 0 {
 		return nil, nil
 	}
-	err = s.routine(ctx, func(tx pgx.Tx) error {
-		leased, err := claim(ctx, tx, server, term, claims)
-		if err != nil {
-			return err
-		}
-		claimed = claimed[:0]
-		var b batch
-		for _, l := range leased {
-			claimed = append(claimed, l.ID)
-			queueEvents(&b, l.WorkspaceID,
-				event{"run.leased", l.TaskID, l.ID, why{Attempt: l.Attempt}}, event{"task.running", l.TaskID, l.ID, why{Attempt: l.Attempt}})
-		}
-		return send(ctx, tx, &b)
+	var leased []leased
+	err = s.db.retry(ctx, func() (err error) {
+		leased, err = claim(ctx, s, server, term, claims)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	last := map[corp.WorkspaceID]int64{}
+	for _, l := range leased {
+		claimed = append(claimed, l.ID)
+		last[l.WorkspaceID] = max(last[l.WorkspaceID], l.Seq)
+	}
+	said := make([]Notice, 0, len(last))
+	for ws, seq := range last {
+		said = append(said, Notice{Kind: NoticeEvent, Workspace: ws, Seq: seq})
+	}
+	s.db.hints.Say(said)
 	return claimed, nil
 }
 
 type leased struct {
 	WorkspaceID corp.WorkspaceID
 	ID          corp.RunID
-	TaskID      corp.TaskID
-	Attempt     int
+	Seq         int64 // of the newest event
 }
 
-// claim is one statement. OFFSET 0 keeps the planner from merging its parts: each
+// claim is one statement, and with its settings one round trip. It writes the
+// events as writeEvents does. OFFSET 0 keeps the planner from merging its parts: each
 // row is looked up by its key, in the order of the locks.
-func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, claims []Claim) ([]leased, error) {
+func claim(ctx context.Context, s SystemDB, server corp.ServerID, term int64, claims []Claim) ([]leased, error) {
 	n := len(claims)
 	workspaces, runs, epochs := make([]corp.WorkspaceID, n), make([]corp.RunID, n), make([]int64, n)
 	runners, names := make([]corp.RunnerID, n), make([]string, n)
@@ -64,7 +65,7 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 			ttls[i] = leasePerAck * acks[i]
 		}
 	}
-	return collect(ctx, tx, pgx.RowToStructByName[leased], `
+	return pipelined(ctx, s.db.system, pgx.RowToStructByName[leased], enterSystemsRoutine, s.reason, `
 		WITH fence AS (
 			SELECT FROM leaders WHERE shard = 0 AND term = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR SHARE
 		), c AS ( -- by primary key, in the order of the locks: without statistics the planner would join every queued task
@@ -95,7 +96,16 @@ func claim(ctx context.Context, tx pgx.Tx, server corp.ServerID, term int64, cla
 		), begun AS (
 			UPDATE tasks t SET state = 'running', reason = '', detail = '', started_at = coalesce(t.started_at, clock_timestamp())
 			FROM r WHERE t.workspace_id = r.workspace_id AND t.id = r.task_id
+		), heads AS (
+			UPDATE event_heads h SET seq = h.seq + n.events FROM (SELECT workspace_id, 2 * count(*) AS events FROM r GROUP BY workspace_id) n
+			WHERE h.workspace_id = n.workspace_id RETURNING h.workspace_id, h.seq, n.events
+		), said AS (
+			INSERT INTO events (workspace_id, seq, at, kind, task_id, run_id, data)
+			SELECT x.workspace_id, h.seq - h.events + 2 * x.n + e.n - 2, clock_timestamp(), e.kind, x.task_id, x.id, json_build_object('attempt', x.attempt)
+			FROM (SELECT r.*, row_number() OVER (PARTITION BY workspace_id ORDER BY id) AS n FROM r) x
+			JOIN heads h ON h.workspace_id = x.workspace_id
+			CROSS JOIN (VALUES (1, 'run.leased'), (2, 'task.running')) AS e (n, kind)
 		)
-		SELECT workspace_id, id, task_id, attempt FROM r`,
+		SELECT r.workspace_id, r.id, h.seq FROM r JOIN heads h ON h.workspace_id = r.workspace_id`,
 		term, server, workspaces, runs, epochs, runners, names, leases, keys, acks, ttls)
 }

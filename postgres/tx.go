@@ -58,11 +58,6 @@ func (s SystemDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return s.db.retry(ctx, func() error { return s.db.transact(ctx, s.db.system, enterSystem, s.reason, fn) })
 }
 
-// routine is in for what every task needs.
-func (s SystemDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) error {
-	return s.db.retry(ctx, func() error { return s.db.transact(ctx, s.db.system, enterSystemsRoutine, s.reason, fn) })
-}
-
 // transact runs fn in a transaction and says, after the commit, what fn collected.
 // A commit of which nobody knows whether it was done is spoken of as if it was,
 // without what would then stand in the rows.
