@@ -50,10 +50,14 @@ func (a *API) readyParts(ctx context.Context, _ corp.Identity, _ *nothing) (*rea
 	return out, nil
 }
 
-// readyTTL keeps probes, which need no key, from becoming a load on the database.
-const readyTTL = time.Second
+// These keep probes, which need no key, from becoming a load on the database. A
+// server that is starting is ready at any moment, so that a no is soon asked again.
+const (
+	readyTTL    = time.Second
+	notReadyTTL = 50 * time.Millisecond
+)
 
-// readiness remembers the last check for readyTTL.
+// readiness remembers the last check for a while.
 type readiness struct {
 	check func(context.Context) readyBody
 
@@ -69,7 +73,11 @@ func newReadiness(check func(context.Context) readyBody) *readiness {
 func (r *readiness) now(ctx context.Context) readyBody {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.at.IsZero() || time.Since(r.at) > readyTTL {
+	ttl := notReadyTTL
+	if r.last.Ready {
+		ttl = readyTTL
+	}
+	if r.at.IsZero() || time.Since(r.at) > ttl {
 		// Detached: the next caller would inherit the answer of one who gave up.
 		r.last, r.at = r.check(context.WithoutCancel(ctx)), time.Now()
 	}
