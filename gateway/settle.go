@@ -157,7 +157,7 @@ func (c *call) judgeAnswer(a *answer) {
 		if a.hungUp {
 			r.Outcome = corp.CallHungUp
 		}
-		if !reading.Final {
+		if !reading.Final || !reading.Input {
 			c.note("the answer came without its count")
 			c.estimate(reading)
 			return

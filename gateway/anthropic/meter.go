@@ -97,7 +97,7 @@ func (m *Meter) Reading() Reading {
 	}
 	out := m.reading
 	out.Usage, out.Extra = m.counts.disjoint(m.longTTL)
-	out.Input = m.counts.input != nil
+	out.Input = out.Usage.Input() > 0 // no prompt has none: some servers write zeros until they know
 	out.Unpriced = m.counts.unpriced()
 	switch {
 	case m.start != nil && m.delta != nil:

@@ -15,18 +15,20 @@ type Meter struct {
 	lines   wire.Lines
 	body    wire.Body
 	longTTL bool
+	choices int64 // answers that were asked for
 
 	counts  counts
 	raw     []byte // the last usage, as it was written
 	tier    string
-	ended   bool // an answer's end was seen
-	done    bool // the stream's end was seen
+	ends    map[int64]bool // of which answers the end was seen
+	ended   bool           // and so the end of all of them
+	done    bool           // the stream's end was seen
 	reading wire.Reading
 }
 
 // NewMeter makes a meter for an answer of a content type to a request.
 func NewMeter(r Request, contentType string) *Meter {
-	return &Meter{stream: wire.IsStream(contentType), longTTL: r.LongCache}
+	return &Meter{stream: wire.IsStream(contentType), longTTL: r.LongCache, choices: max(r.Choices, 1), ends: map[int64]bool{}}
 }
 
 // Write takes the next piece. It never fails and never keeps the piece.
@@ -64,8 +66,8 @@ func (m *Meter) event(line []byte) {
 		m.usage(gjson.GetBytes(data, "usage"))
 		m.served(gjson.GetBytes(data, "service_tier"))
 	}
-	if bytes.Contains(data, finishKey) && !bytes.Contains(data, notFinished) {
-		m.finish(gjson.GetBytes(data, "choices.#.finish_reason"))
+	if bytes.Contains(data, finishKey) && (m.choices > 1 || !bytes.Contains(data, notFinished)) {
+		m.finish(gjson.GetBytes(data, "choices"))
 	}
 	if bytes.Contains(data, errorKey) {
 		if e := gjson.GetBytes(data, "error"); e.Type != gjson.Null {
@@ -74,12 +76,17 @@ func (m *Meter) event(line []byte) {
 	}
 }
 
-func (m *Meter) finish(reasons gjson.Result) {
-	for _, reason := range reasons.Array() {
-		if reason.Type == gjson.String {
-			m.reading.StopReason, m.ended = reason.Str, true
+// finish notes which answers have ended. An index that was not asked for is none.
+func (m *Meter) finish(choices gjson.Result) {
+	for _, choice := range choices.Array() {
+		if reason := choice.Get("finish_reason"); reason.Type == gjson.String {
+			m.reading.StopReason = reason.Str
+			if i := choice.Get("index").Int(); i >= 0 && i < m.choices {
+				m.ends[i] = true
+			}
 		}
 	}
+	m.ended = int64(len(m.ends)) == m.choices
 }
 
 func (m *Meter) served(tier gjson.Result) {
@@ -109,7 +116,7 @@ func (m *Meter) Reading() wire.Reading {
 	out := m.reading
 	out.Usage = m.counts.disjoint(m.longTTL)
 	told := m.counts.completion != nil || m.counts.total != nil
-	out.Input = m.counts.prompt != nil
+	out.Input = said(m.counts.prompt) > 0   // no prompt has none: some servers write zeros until they know
 	out.Final = told && (m.ended || m.done) // some servers count aloud while they go
 	out.Raw, out.Unpriced = m.raw, m.unpriced()
 	// A stream that says why it ended and what it used is whole, also when its
@@ -125,7 +132,7 @@ func (m *Meter) whole(text []byte) {
 	}
 	body := gjson.ParseBytes(text)
 	m.reading.Model = body.Get("model").String()
-	m.finish(body.Get("choices.#.finish_reason"))
+	m.finish(body.Get("choices"))
 	m.usage(body.Get("usage"))
 	m.served(body.Get("service_tier"))
 	m.ended = m.raw != nil || body.Get("choices").IsArray()

@@ -87,6 +87,33 @@ func TestCutStreamSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A server may count aloud while it goes (vLLM does when it is asked to): one of
+// several answers that has ended is not the end of what is billed.
+func TestTheFirstOfSeveralAnswersToEndIsNotTheEnd(t *testing.T) {
+	t.Parallel()
+	request, err := openai.Parse([]byte(`{"model":"m","n":2,"stream":true,"messages":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := func(index, completion string) string {
+		return `data: {"choices":[{"index":` + index + `,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":` + completion + "}}\n\n"
+	}
+	both := `data: {"choices":[{"index":1,"finish_reason":null},{"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7}}` + "\n\n"
+	for name, c := range map[string]struct {
+		stream string
+		final  bool
+	}{
+		"one of two": {ends("0", "7"), false}, "the same one again": {ends("0", "7") + ends("0", "8"), false}, "one that nobody asked for": {ends("0", "7") + ends("2", "8"), false},
+		"two": {ends("1", "7") + ends("0", "14"), true}, "one in an event with the other": {both, false}, "each in its own": {both + ends("1", "14"), true}, "the mark": {ends("0", "7") + doneChunk, true},
+	} {
+		m := openai.NewMeter(request, "text/event-stream")
+		_, _ = m.Write([]byte(c.stream))
+		if r := m.Reading(); r.Final != c.final || r.Complete != c.final {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
 func TestUsageFollowsTheVendorsRulesAndOthersNames(t *testing.T) {
 	t.Parallel()
 	for usage, want := range map[string]corp.Usage{

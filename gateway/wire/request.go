@@ -1,11 +1,13 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/genericcorp/corp"
 )
@@ -20,15 +22,14 @@ func Object(body []byte, field func(s *Scanner, key string) error) (first int, e
 		return 0, Invalid("", "The body is not a JSON object.")
 	}
 	first = s.i + 1
-	seen := make([]string, 0, 16)
+	seen := make(map[string]string, 16)
 	err = s.Object(func(key []byte) error {
-		for _, k := range seen {
-			if strings.EqualFold(k, string(key)) {
-				return Invalid(k, "The field "+strconv.Quote(k)+" stands in the request twice.")
-			}
+		name, folded := string(key), anyCase(key)
+		if k, twice := seen[folded]; twice {
+			return Invalid(k, "The field "+strconv.Quote(k)+" stands in the request twice.")
 		}
-		seen = append(seen, string(key))
-		return field(s, string(key))
+		seen[folded] = name
+		return field(s, name)
 	})
 	if s.Space(); err == nil && s.i < len(body) {
 		err = ErrJSON
@@ -37,6 +38,17 @@ func Object(body []byte, field func(s *Scanner, key string) error) (first int, e
 		err = Invalid("", "The body is not valid JSON.")
 	}
 	return first, err
+}
+
+// anyCase returns the same text for all that strings.EqualFold takes for equal.
+func anyCase(key []byte) string {
+	return string(bytes.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return least
+	}, key))
 }
 
 // Invalid returns the error for a request that no vendor would take.

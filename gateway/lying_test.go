@@ -1,0 +1,41 @@
+package gateway_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/genericcorp/corp"
+)
+
+// What a vendor leaves out of its count, or writes as zero until it knows, is not
+// free: the call is settled at what it can have cost.
+func TestACountWithoutThePromptIsNoCount(t *testing.T) {
+	t.Parallel()
+	const chatEnd = `{"choices":[{"index":0,"finish_reason":"stop"}],"usage":`
+	for name, answer := range map[string]string{
+		"chat, no prompt":       chatEnd + `{"completion_tokens":2}}`,
+		"chat, the total only":  chatEnd + `{"total_tokens":2000}}`,
+		"chat, zeros":           chatEnd + `{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`,
+		"chat stream, zeros":    "data: " + `{"choices":[{"index":0,"delta":{"content":"x"}}],"usage":{"prompt_tokens":0,"completion_tokens":0}}` + "\n\n",
+		"messages, no prompt":   `{"type":"message","usage":{"output_tokens":2}}`,
+		"messages stream, cut":  "data: " + `{"type":"message_start","message":{"usage":{"input_tokens":0,"output_tokens":0}}}` + "\n\n",
+		"messages stream, ends": "data: " + `{"type":"message_delta","usage":{"output_tokens":2}}` + "\n\ndata: {\"type\":\"message_stop\"}\n\n",
+	} {
+		stream := strings.HasPrefix(answer, "data:")
+		vendor := &recording{answer: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", map[bool]string{true: "text/event-stream", false: "application/json"}[stream])
+			_, _ = io.WriteString(w, answer)
+		}}
+		a := newChatWorld(t, vendor).run(corp.Dollar)
+		if strings.HasPrefix(name, "chat") {
+			a.chat(asking("chat/gpt-4o", "hi", `"max_tokens":2000`, map[bool]string{true: streams, false: `"x":1`}[stream]))
+		} else {
+			a.call(message("sim/claude-sonnet-4-5", "hi", "2000", stream))
+		}
+		if c := a.only(); c.Cost != c.Reserved || c.Cost == 0 || !c.Estimated {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
