@@ -22,7 +22,7 @@ func TestReadinessKeepsAYesForASecondAndAsksANoAgainSoon(t *testing.T) {
 			}
 		}
 		ready = true
-		time.Sleep(notReadyTTL + 1) // of the bubble's clock
+		<-time.After(notReadyTTL + 1) // of the bubble's clock
 		for range 100 {
 			if !r.now(t.Context()).Ready {
 				t.Fatal("a no was kept")
@@ -32,11 +32,11 @@ func TestReadinessKeepsAYesForASecondAndAsksANoAgainSoon(t *testing.T) {
 			t.Errorf("asked %d times, want 2", asked)
 		}
 		ready = false
-		time.Sleep(readyTTL / 2)
+		<-time.After(readyTTL / 2)
 		if !r.now(t.Context()).Ready {
 			t.Error("a yes was not kept")
 		}
-		time.Sleep(readyTTL)
+		<-time.After(readyTTL)
 		if r.now(t.Context()).Ready {
 			t.Error("a yes was kept for ever")
 		}
