@@ -9,7 +9,7 @@ TESTFLAGS ?=
 DURATION ?= 15m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run dev test test-all test-engine test-pg16 soak bench race lint fmt check generate verify clean
+.PHONY: help setup build run dev test test-all test-engine test-engine-mutations test-pg16 soak bench race lint fmt check generate verify clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -37,6 +37,9 @@ test-all: setup ## the suite under the race detector, concurrent packages repeat
 
 test-engine: build ## the conformance and fault suite: real processes, real kills (about 15 minutes)
 	@go test -tags engine -count=1 -timeout 40m -v $(TESTFLAGS) ./scheduler ./test/engine/...
+
+test-engine-mutations: setup ## deliberate faults, which the suite must notice, each (about 15 minutes)
+	@go test -trimpath -tags mutations -count=1 -timeout 60m -v $(TESTFLAGS) ./test/engine
 
 test-pg16: setup ## the database suites on PostgreSQL 16
 	@CORP_TEST_POSTGRES=16 go test -count=1 $(TESTFLAGS) ./postgres ./dispatch ./reconcile ./feed ./api

@@ -24,7 +24,7 @@ func TestAForgottenTransactionDoesNotMakeClaimsDear(t *testing.T) {
 	r := hold(t, 20, "processor time of a claim after 100k tasks, xmin pinned", "<= 2 x the first 10k")
 	tenants := s.seedTenants(20, "unlimited", 1)
 	s.seedTasks(tasks/len(tenants), "ms=1", tenants...)
-	s.oracle.exec(`VACUUM ANALYZE`)
+	s.oracle.execWithin(seeding, `VACUUM ANALYZE`)
 	db, err := postgres.Open(t.Context(), postgres.Config{AppURL: s.pg.AppURL(), SystemURL: s.pg.SystemURL(), MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)

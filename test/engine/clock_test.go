@@ -5,8 +5,8 @@ package engine
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -42,7 +42,11 @@ func skewAt(mono int64) int64 {
 
 // skewedBinary is the product with a clock that can be wrong.
 var skewedBinary = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(runtime.GOROOT(), "src", "time") //nolint:staticcheck // the toolchain that builds is the one that built this
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(strings.TrimSpace(string(root)), "src", "time")
 	text, err := os.ReadFile(filepath.Join(dir, "time.go"))
 	if err != nil {
 		return "", err

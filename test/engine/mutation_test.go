@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,20 +29,21 @@ type mutation struct {
 	Self      bool   `yaml:"self"` // the suite itself imports what is mutated
 }
 
-// A mutation that no test notices is a promise that nobody keeps.
+// A mutation that no test notices is a promise that nobody keeps. A test that
+// fails without the mutation, too, notices nothing: it runs unmutated first.
 func TestEveryMutationIsNoticed(t *testing.T) {
 	all := readMutations(t)
-	only := regexp.MustCompile(os.Getenv("ENGINE_ONLY"))
 	work := t.TempDir()
 	suite := compile(t, filepath.Join(work, "suite.test"))
+	sound := map[string]bool{}
 	var table strings.Builder
-	line := func(invariant, name, noticed, took string) {
-		fmt.Fprintf(&table, "%9s | %-55s | %-8s | %s\n", invariant, name, noticed, took)
+	line := func(invariant, name, noticed, took, said string) {
+		fmt.Fprintf(&table, "%9s | %-55s | %-7s | %5s | %s\n", invariant, name, noticed, took, said)
 	}
-	line("invariant", "mutation", "noticed", "took")
+	line("invariant", "mutation", "noticed", "took", "what the test said")
 	for i, m := range all {
-		if !only.MatchString(m.Name) {
-			continue
+		if _, known := sound[m.Test]; !known {
+			sound[m.Test] = unmutated(t, suite, m.Test)
 		}
 		began := time.Now()
 		overlay := m.overlay(t, filepath.Join(work, fmt.Sprint(i)))
@@ -50,13 +51,18 @@ func TestEveryMutationIsNoticed(t *testing.T) {
 		if m.Self {
 			binary = compile(t, filepath.Join(work, fmt.Sprint(i, ".test")), "-overlay", overlay)
 		}
-		noticed := "yes"
-		if err := m.run(t, binary, overlay); err != nil {
+		noticed, said := "yes", ""
+		err := errors.New(m.Test + " fails without a mutation, too")
+		if sound[m.Test] {
+			said, err = m.run(t, binary, overlay)
+		}
+		if err != nil {
 			noticed = "NO"
 			t.Errorf("invariant %d, %s: %v", m.Invariant, m.Name, err)
 		}
-		line(fmt.Sprint(m.Invariant), m.Name, noticed, time.Since(began).Round(time.Second).String())
-		t.Logf("%d %s: %s (%v)", m.Invariant, m.Name, noticed, time.Since(began).Round(time.Second))
+		took := time.Since(began).Round(time.Second).String()
+		line(fmt.Sprint(m.Invariant), m.Name, noticed, took, said)
+		t.Logf("%d %s: %s (%s) %s", m.Invariant, m.Name, noticed, took, said)
 	}
 	_, _ = fmt.Fprintf(os.Stdout, "\n%s\n", table.String())
 	if file := os.Getenv("ENGINE_MUTATIONS_REPORT"); file != "" {
@@ -64,6 +70,21 @@ func TestEveryMutationIsNoticed(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// unmutated runs a test as it will be run with a mutation, and says whether it is
+// good.
+func unmutated(t *testing.T, suite, test string) bool {
+	t.Helper()
+	began := time.Now()
+	out, err := invoke(t, suite, test, "")
+	took := time.Since(began).Round(time.Second)
+	if err != nil || !strings.Contains(out, "\n--- PASS: "+test+" (") {
+		t.Errorf("%s is not good without a mutation (%v):\n%s", test, took, out[max(0, len(out)-6000):])
+		return false
+	}
+	t.Logf("%s without a mutation: good (%v)", test, took)
+	return true
 }
 
 // readMutations reads the list, and fails when one of them fits no more.
@@ -76,6 +97,8 @@ func readMutations(t *testing.T) (all []mutation) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	only := regexp.MustCompile(os.Getenv("ENGINE_ONLY"))
+	all = slices.DeleteFunc(all, func(m mutation) bool { return !only.MatchString(m.Name) })
 	for _, m := range all {
 		source, err := os.ReadFile(filepath.Join("..", "..", m.File))
 		if err != nil {
@@ -116,28 +139,48 @@ func (m mutation) overlay(t *testing.T, dir string) string {
 	return list
 }
 
-// run runs the tests that should notice, and says when they do not.
-func (m mutation) run(t *testing.T, suite, overlay string) error {
+// run runs the test that should notice, and returns what it complained of; it
+// fails when the test does not fail.
+func (m mutation) run(t *testing.T, suite, overlay string) (said string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, suite, "-test.run", m.Test, "-test.count", "1", "-test.parallel", "4")
-	cmd.Env = append(os.Environ(), "ENGINE_OVERLAY="+overlay, "ENGINE_PATIENCE=25s")
-	out, err := cmd.CombinedOutput()
+	out, err := invoke(t, suite, m.Test, overlay)
 	switch {
 	case err == nil:
-		return errors.New("no test noticed")
-	case strings.Contains(string(out), "--- FAIL"), ctx.Err() != nil:
-		return nil
+		return "", errors.New("no test noticed")
+	case strings.Contains(out, "\n--- FAIL: "+m.Test+" ("):
+		return verdict(out, m.Test), nil
 	default:
-		return fmt.Errorf("the suite did not run: %w\n%s", err, out[:min(len(out), 3000)])
+		return "", fmt.Errorf("the test did not come to an end: %w\n%s", err, out[max(0, len(out)-3000):])
 	}
+}
+
+// invoke runs a test of the suite in a process of its own, with little patience.
+func invoke(t *testing.T, suite, test, overlay string) (out string, err error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), suite, "-test.v", "-test.run", "^"+test+"$", "-test.failfast", "-test.parallel", "4", "-test.timeout", "10m")
+	cmd.Env = append(os.Environ(), "ENGINE_OVERLAY="+overlay, "ENGINE_PATIENCE=25s", "ENGINE_REPORT=")
+	text, err := cmd.CombinedOutput()
+	return "\n" + string(text), err
+}
+
+// complaint is a line of a test's output that came from t.Error or t.Log.
+var complaint = regexp.MustCompile(`(?m)^\s+\w+_test\.go:\d+: (.*)$`)
+
+// verdict is what a test complained of last, as far as it can be told.
+func verdict(out, test string) string {
+	said := test + " failed"
+	for _, found := range complaint.FindAllStringSubmatch(out, -1) {
+		if !strings.HasPrefix(found[1], "ENGINE_SEED") && !strings.HasSuffix(found[1], " said:") {
+			said = found[1]
+		}
+	}
+	return said[:min(len(said), 120)]
 }
 
 // compile builds the suite as a program.
 func compile(t *testing.T, file string, flags ...string) string {
 	t.Helper()
-	args := append([]string{"test", "-c", "-tags", "engine", "-o", file}, flags...)
+	args := append([]string{"test", "-c", "-trimpath", "-tags", "engine", "-o", file}, flags...)
 	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
 		t.Fatalf("compile the suite: %v\n%s", err, out)
 	}

@@ -43,7 +43,13 @@ func newOracle(t testing.TB, url string) *oracle {
 // exec runs a statement and returns how many rows it touched.
 func (o *oracle) exec(sql string, args ...any) int64 {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	return o.execWithin(patience, sql, args...)
+}
+
+// execWithin is exec for what may take longer, or must not be hurried.
+func (o *oracle) execWithin(within time.Duration, sql string, args ...any) int64 {
+	o.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	tag, err := o.pool.Exec(ctx, sql, args...)
 	if err != nil {

@@ -3,8 +3,14 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/genericcorp/corp"
 )
+
+// seeding is how long a statement may take that fills the tables: it is no promise
+// of the product, and no test's patience bears on it.
+const seeding = 5 * time.Minute
 
 // seedTenants makes workspaces with an agent, past the product and quickly.
 func (s *site) seedTenants(n int, plan string, weight int) (ids []corp.WorkspaceID) {
@@ -31,7 +37,7 @@ func (s *site) seedTenants(n int, plan string, weight int) (ids []corp.Workspace
 // prompt, past the product and its oracle.
 func (s *site) seedTasks(each int, orders string, tenants ...corp.WorkspaceID) {
 	s.t.Helper()
-	s.oracle.exec(`
+	s.oracle.execWithin(seeding, `
 		WITH off AS (SELECT set_config('session_replication_role', 'replica', true)
 		), t AS (
 			SELECT ws, gen_random_uuid() AS id, gen_random_uuid() AS run, n FROM off, unnest($1::uuid[]) AS ws, generate_series(1, $2) AS n

@@ -43,7 +43,7 @@ func TestTurnsGoByWeightWhoeverOwnsTheQueue(t *testing.T) {
 	owner := s.seedTenants(1, "pro", 1)[0]
 	weights[owner] = 1
 	s.seedTasks(200_000, "ms=1", owner)
-	s.oracle.exec(`ANALYZE`)
+	s.oracle.execWithin(seeding, `ANALYZE`)
 	s.crew("one-at-a-time", s.poolKey, 1, newDiary())
 	s.turns(420) // until it is known how long everybody's runs take
 	order := s.turns(1000)
