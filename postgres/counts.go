@@ -52,7 +52,7 @@ func (s SystemDB) Counts(ctx context.Context) (Counts, error) {
 			FROM (
 				SELECT r.workspace_id, count(*) AS n, min(r.created_at) AS since FROM runs r WHERE r.state = 'queued' AND r.not_before IS NULL GROUP BY r.workspace_id
 				UNION ALL
-				SELECT r.workspace_id, count(*), min(r.not_before) FROM runs r WHERE r.state = 'queued' AND r.not_before <= clock_timestamp() GROUP BY r.workspace_id
+				SELECT r.workspace_id, count(*), min(r.not_before) FROM runs r WHERE r.state = 'queued' AND r.not_before <= now() GROUP BY r.workspace_id
 			) q JOIN workspaces w USING (workspace_id) GROUP BY w.plan`)
 	})
 	c := Counts{

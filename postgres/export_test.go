@@ -50,6 +50,14 @@ func (w WorkspaceDB) OfferFor(ctx context.Context, run corp.RunID, epoch int64) 
 	return o.Offer, o.Credential, nil
 }
 
+// The statements that go by a place in a long queue.
+const (
+	SelectLately = selectLately
+	SelectSoon   = selectSoon
+	MakeReady    = makeReady
+	CountAhead   = countAhead
+)
+
 const selectQueue = `
 	SELECT ` + queuedColumns + `
 	FROM runs r

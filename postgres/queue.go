@@ -177,33 +177,41 @@ func (s SystemDB) RunsNow(ctx context.Context, runs []RunRef) ([]RunNow, error) 
 // Lately returns what was queued so lately, at most so many: what a lost hint was
 // about.
 func (s SystemDB) Lately(ctx context.Context, within time.Duration, limit int) ([]QueuedRun, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], `
-		SELECT `+queuedColumns+` FROM runs r
-		WHERE r.state = 'queued' AND r.not_before IS NULL AND r.created_at > clock_timestamp() - $1::bigint * interval '1 millisecond'
-		ORDER BY r.created_at DESC LIMIT $2`, within.Milliseconds(), limit)
+	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectLately, within.Milliseconds(), limit)
 }
+
+// The times are compared with now(), which an index can be searched by: with
+// clock_timestamp() all that is queued would be gone through.
+const (
+	selectLately = `
+		SELECT ` + queuedColumns + ` FROM runs r
+		WHERE r.state = 'queued' AND r.not_before IS NULL AND r.created_at > now() - $1::bigint * interval '1 millisecond'
+		ORDER BY r.created_at DESC LIMIT $2`
+	selectSoon = `
+		SELECT ` + queuedColumns + ` FROM runs r
+		WHERE r.state = 'queued' AND r.not_before < now() + $1::bigint * interval '1 millisecond'
+		ORDER BY r.not_before LIMIT $2`
+	makeReady = `
+		WITH due AS (
+			SELECT r.workspace_id, r.id FROM runs r
+			WHERE r.state = 'queued' AND r.not_before < now() - $1::bigint * interval '1 millisecond'
+			ORDER BY r.not_before LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+		), ready AS (
+			UPDATE runs r SET not_before = NULL FROM due WHERE r.workspace_id = due.workspace_id AND r.id = due.id RETURNING r.workspace_id
+		)
+		SELECT DISTINCT workspace_id FROM ready`
+)
 
 // Soon returns the runs that wait for a time that comes so soon, or has come, the
 // next ones first.
 func (s SystemDB) Soon(ctx context.Context, within time.Duration, limit int) ([]QueuedRun, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], `
-		SELECT `+queuedColumns+` FROM runs r
-		WHERE r.state = 'queued' AND r.not_before < clock_timestamp() + $1::bigint * interval '1 millisecond'
-		ORDER BY r.not_before LIMIT $2`, within.Milliseconds(), limit)
+	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectSoon, within.Milliseconds(), limit)
 }
 
 // Ready makes runs that have been due for so long, and were not leased, ordinary
 // ones of their queues, at most so many, and returns whose they are.
 func (s SystemDB) Ready(ctx context.Context, overdue time.Duration, limit int) ([]corp.WorkspaceID, error) {
-	return querySystem(ctx, s, pgx.RowTo[corp.WorkspaceID], `
-		WITH due AS (
-			SELECT r.workspace_id, r.id FROM runs r
-			WHERE r.state = 'queued' AND r.not_before < clock_timestamp() - $1::bigint * interval '1 millisecond'
-			ORDER BY r.not_before LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
-		), ready AS (
-			UPDATE runs r SET not_before = NULL FROM due WHERE r.workspace_id = due.workspace_id AND r.id = due.id RETURNING r.workspace_id
-		)
-		SELECT DISTINCT workspace_id FROM ready`, overdue.Milliseconds(), limit)
+	return querySystem(ctx, s, pgx.RowTo[corp.WorkspaceID], makeReady, overdue.Milliseconds(), limit)
 }
 
 // Leased returns all runs that take up a slot.

@@ -108,6 +108,6 @@ func (s SystemDB) OpenAllowances(ctx context.Context, server corp.ServerID) ([]A
 
 // DropIdempotencyKeys forgets requests that are older than this.
 func (s SystemDB) DropIdempotencyKeys(ctx context.Context, olderThan time.Duration) (n int, err error) {
-	gone, err := execSystem(ctx, s, `DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'`, olderThan.Milliseconds())
+	gone, err := execSystem(ctx, s, `DELETE FROM idempotency_keys WHERE created_at < now() - $1::bigint * interval '1 millisecond'`, olderThan.Milliseconds())
 	return int(gone), err
 }

@@ -40,6 +40,15 @@ func (w WorkspaceDB) Waiting(ctx context.Context, id corp.TaskID) (found Waiting
 	return found, err
 }
 
+// countAhead reads just what is ahead: with one condition for both parts it would
+// go through all that is behind.
+const countAhead = `
+	SELECT count(*) FROM (
+		SELECT FROM runs r WHERE r.workspace_id = $1 AND r.state = 'queued' AND r.not_before IS NULL AND r.priority > $2
+		UNION ALL
+		SELECT FROM runs r WHERE r.workspace_id = $1 AND r.state = 'queued' AND r.not_before IS NULL AND r.priority = $2 AND (r.created_at, r.id) < ($3, $4)
+		LIMIT $5) ahead`
+
 func (w WorkspaceDB) waitingRun(ctx context.Context, tx pgx.Tx, found *Waiting) error {
 	queued, err := collect(ctx, tx, pgx.RowToAddrOfStructByName[QueuedRun], `
 		SELECT `+queuedColumns+` FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 AND r.state = 'queued'`, w.ws, found.Task.RunID)
@@ -48,11 +57,7 @@ func (w WorkspaceDB) waitingRun(ctx context.Context, tx pgx.Tx, found *Waiting) 
 	}
 	q := queued[0]
 	found.Queued = q
-	return tx.QueryRow(ctx, `
-		SELECT count(*) FROM (
-			SELECT FROM runs r WHERE r.workspace_id = $1 AND r.state = 'queued' AND r.not_before IS NULL
-				AND (r.priority > $2 OR r.priority = $2 AND (r.created_at, r.id) < ($3, $4))
-			LIMIT $5) ahead`, w.ws, q.Priority, q.CreatedAt, q.RunID, AheadMost).Scan(&found.Ahead)
+	return tx.QueryRow(ctx, countAhead, w.ws, q.Priority, q.CreatedAt, q.RunID, AheadMost).Scan(&found.Ahead)
 }
 
 // PlacingRunner is a runner that was heard of lately and takes new runs.
