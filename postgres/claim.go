@@ -13,7 +13,8 @@ import (
 const leasePerAck = 3
 
 // ClaimRuns leases queued runs, and returns those that it leased: not those that
-// somebody cancelled or claimed before, or whose time has not come or is over. The leader's
+// somebody cancelled or claimed before, or whose time has not come or is over, or that
+// somebody is about to change: no workspace keeps the others waiting. The leader's
 // row is held until the commit, so that a new leader's term begins after it, and
 // a leader that is one no more claims nothing.
 func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int64, claims []Claim) (claimed []corp.RunID, err error) {
@@ -78,11 +79,11 @@ func claim(ctx context.Context, s SystemDB, server corp.ServerID, term int64, cl
 			SELECT c.* FROM c
 			CROSS JOIN LATERAL (
 				SELECT t.state, t.deadline_at FROM tasks t WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id AND EXISTS (SELECT FROM fence)
-				LIMIT 1 FOR NO KEY UPDATE) task
+				LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) task
 			CROSS JOIN LATERAL (
 				SELECT r.state, r.epoch, r.not_before FROM runs r WHERE r.workspace_id = c.workspace_id AND r.id = c.run_id
 					AND task.state = 'queued' -- which also keeps the order of the locks: first the task
-				LIMIT 1 FOR NO KEY UPDATE) run
+				LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) run
 			WHERE run.state = 'queued' AND run.epoch = c.epoch - 1
 				AND (run.not_before IS NULL OR run.not_before <= clock_timestamp())
 				AND (task.deadline_at IS NULL OR task.deadline_at > clock_timestamp())

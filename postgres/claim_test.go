@@ -431,3 +431,38 @@ func TestAnArchivedWorkspacesRunsAreNotPlaced(t *testing.T) {
 		t.Error(all)
 	}
 }
+
+// Somebody cancels a tree, or submits thousands that follow a task, and holds its
+// row meanwhile: the leader, who serves everybody, does not wait for that.
+func TestAClaimDoesNotWaitForWhoeverHoldsARow(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	server, term := leader(t, env)
+	system := env.DB.System("test")
+	busy, other := env.Workspace(t), env.Workspace(t)
+	for _, held := range []struct{ what, sql string }{
+		{"a task that others are to follow", `SELECT FROM tasks WHERE workspace_id = $1 FOR SHARE`},
+		{"a task that is cancelled", `SELECT FROM tasks WHERE workspace_id = $1 FOR NO KEY UPDATE`},
+		{"a run", `SELECT FROM runs WHERE workspace_id = $1 FOR NO KEY UPDATE`},
+	} {
+		env.Submit(t, busy, corp.TaskSpec{})
+		free := env.Submit(t, other, corp.TaskSpec{})
+		tx, err := connect(t, env.SuperURL).Begin(t.Context())
+		ok(t, err)
+		_, err = tx.Exec(t.Context(), held.sql, busy)
+		ok(t, err)
+		var claims []postgres.Claim
+		for _, q := range must(system.Queue(t.Context()))(t) {
+			claims = append(claims, claimOf(q))
+		}
+		begun := time.Now()
+		claimed := must(system.ClaimRuns(t.Context(), server, term, claims))(t)
+		if !slices.Equal(claimed, []corp.RunID{free.RunID}) {
+			t.Errorf("%s: claimed %v, want %v", held.what, claimed, free.RunID)
+		}
+		if took := time.Since(begun); took > 4*time.Second {
+			t.Errorf("%s: the claim took %v", held.what, took)
+		}
+		ok(t, tx.Rollback(t.Context()))
+	}
+}
