@@ -95,6 +95,7 @@ func (s *seat) claim(ctx context.Context, picks []pick) bool {
 	}
 	s.reply()
 	if len(claimed) == 0 {
+		s.vain = true
 		signal(s.doubt)
 	}
 	return len(claimed) > 0

@@ -69,9 +69,9 @@ func (s *seat) refuse(ctx context.Context, g grant, cause error) error {
 		State: corp.RunFailed, Reason: corp.ReasonRepository,
 		Detail: "The repository's stored credential cannot be opened with this server's secret. Remove the repository and add it again.",
 	})
-	s.Finished(g.workspace, g.run)
 	if err != nil {
 		return fmt.Errorf("%w; and the run could not be ended: %w", cause, err)
 	}
+	s.Finished(g.workspace, g.run)
 	return cause
 }

@@ -138,9 +138,12 @@ func (s *seat) readRuns() reading {
 
 // standsAt takes over where one run stands.
 func (s *seat) standsAt(ws corp.WorkspaceID, now postgres.RunNow) {
+	_, newer := s.under.marks[ws][now.RunID]
 	switch {
 	case now.Queued != nil:
 		s.queuedThen(*now.Queued)
+	case now.Leased == nil && newer: // leased between the two looks, perhaps: then it was in neither
+		s.wanted.run(postgres.RunRef{Workspace: ws, RunID: now.RunID})
 	case now.Leased == nil:
 		s.ended(ws, now.RunID)
 	default:
@@ -389,9 +392,30 @@ func (s *seat) adopt(r postgres.WorkspaceQueue) {
 	for _, it := range rm.timed {
 		waiting = append(waiting, it)
 	}
+	s.dropGone(r)
 	s.queue.SyncWorkspace(r.Workspace, waiting, held, r.Whole, now)
 	rm.reached(r)
 	s.trust(r.Workspace)
+}
+
+// dropGone takes out what is not in the head that was read although its place
+// would be there: it was cancelled. Else each of them would have to be claimed in
+// vain before anybody's turn comes.
+func (s *seat) dropGone(r postgres.WorkspaceQueue) {
+	n := len(r.Head)
+	if r.Whole || n == 0 {
+		return // SyncWorkspace knows
+	}
+	there := make(map[corp.RunID]struct{}, n)
+	for _, q := range r.Head {
+		there[q.RunID] = struct{}{}
+	}
+	marks := s.under.marks[r.Workspace]
+	s.queue.RemoveBefore(item(r.Head[n-1]), func(run corp.RunID) bool {
+		_, read := there[run]
+		_, newer := marks[run]
+		return read || newer
+	})
 }
 
 // trust says that what is leased in a workspace was read. It counts only if the
@@ -417,6 +441,7 @@ func (rm *room) reached(r postgres.WorkspaceQueue) {
 // empty forgets a workspace that is there no more.
 func (s *seat) empty(ws corp.WorkspaceID) {
 	s.queue.SyncWorkspace(ws, nil, nil, true, time.Now())
+	s.queue.Forget(ws)
 	delete(s.rooms, ws)
 	s.trust(ws)
 }

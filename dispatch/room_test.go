@@ -90,6 +90,36 @@ func TestWhatHappenedDuringAReadingIsNewerThanWhatItBrings(t *testing.T) {
 	}
 }
 
+// The leader reads what is leased and then what is queued: what it leases between
+// the two is in neither, and has not ended.
+func TestARunThatIsLeasedWhileItIsReadKeepsItsSlot(t *testing.T) {
+	t.Parallel()
+	s, ws := memory(), corp.NewID[corp.WorkspaceID]()
+	one := queuedRun(ws, time.Minute)
+	s.adopt(postgres.WorkspaceQueue{Workspace: ws, Plan: "free", Head: []postgres.QueuedRun{one}, Whole: true})
+	s.begin()
+	s.started(item(one), time.Now())
+	s.standsAt(ws, postgres.RunNow{RunID: one.RunID})
+	wantIn(t, s, ws, 0, 1)
+	if len(s.wanted.runs) != 1 {
+		t.Error("nobody looks again")
+	}
+	s.begin()
+	s.standsAt(ws, postgres.RunNow{RunID: one.RunID}) // now it has ended
+	wantIn(t, s, ws, 0, 0)
+}
+
+func TestAWorkspaceThatIsArchivedIsForgotten(t *testing.T) {
+	t.Parallel()
+	s, ws := memory(), corp.NewID[corp.WorkspaceID]()
+	s.adopt(postgres.WorkspaceQueue{Workspace: ws, Plan: "free", Whole: true, Head: []postgres.QueuedRun{queuedRun(ws, 0)}})
+	s.empty(ws)
+	s.queued(queuedRun(ws, 0)) // said late
+	if it, ok := s.queue.Pick(scheduler.Runner{Runtimes: []string{corp.RuntimeBuiltin}}, time.Now()); ok || len(s.rooms) != 0 {
+		t.Errorf("it is remembered: %v", it)
+	}
+}
+
 func TestAnOldHintChangesNothing(t *testing.T) {
 	t.Parallel()
 	s, ws := memory(), corp.NewID[corp.WorkspaceID]()

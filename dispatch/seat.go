@@ -54,6 +54,7 @@ type seat struct {
 	chargedAt time.Time
 	fences    int                           // how often the term was begun anew
 	unfenced  bool                          // it is to be
+	vain      bool                          // the last claim leased nothing of what it was to
 	doubtful  map[corp.WorkspaceID]struct{} // where nobody knows what is leased: nothing is claimed until it is read
 }
 
@@ -168,6 +169,7 @@ func (s *seat) step(ctx context.Context) {
 		s.queue.Charge(now)
 		s.forgetAnswers(now)
 	}
+	s.vain = false
 	s.serve(ctx)
 	s.readNext(time.Now())
 }
@@ -192,6 +194,9 @@ func (s *seat) rest() time.Duration {
 	}
 	if s.under == nil {
 		wait = min(wait, s.wanted.next(now, len(s.polls) > 0).Sub(now))
+	}
+	if s.vain && len(s.polls) > 0 {
+		wait = 0 // what comes next may be leased
 	}
 	return max(wait, time.Millisecond)
 }

@@ -224,3 +224,37 @@ func TestSomebodysManyLabelsCostTheOthersNothing(t *testing.T) {
 		t.Errorf("%d wait, want 1", s.Waiting())
 	}
 }
+
+func TestAWorkspaceThatIsGoneLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	s := scheduler.New()
+	for i := range 100 {
+		s.SetShare(workspaceID(i), atMost(2))
+		s.Add(item(2*i, i))
+		s.Start(held(item(2*i+1, i), at(1)))
+		s.Forget(workspaceID(i))
+		if got := drain(s, anyone(), at(2)); len(got) != 0 {
+			t.Fatalf("it still gets %v", got)
+		}
+		s.SyncWorkspace(workspaceID(i), nil, nil, true, at(3))
+	}
+	if n := s.Workspaces(); n != 0 {
+		t.Errorf("%d workspaces are remembered", n)
+	}
+}
+
+func TestWhatWasReadToAPlaceAndIsNotThereIsTakenOut(t *testing.T) {
+	t.Parallel()
+	s := scheduler.New()
+	s.SetShares(map[corp.WorkspaceID]scheduler.Share{workspaceID(1): atMost(0)})
+	for n := 1; n <= 6; n++ {
+		s.Add(item(n, 1))
+	}
+	s.Add(item(7, 1, priority(5)))
+	s.Add(item(8, 1, notBefore(at(1)))) // of another list
+	s.RemoveBefore(item(4, 1), func(run corp.RunID) bool { return run == runID(2) })
+	s.RemoveBefore(item(9, 2), func(corp.RunID) bool { return false }) // of a workspace that nobody knows
+	if got, want := drain(s, anyone(), at(100)), []int{2, 4, 5, 6, 8}; !slices.Equal(got, want) {
+		t.Errorf("left are %v, want %v", got, want)
+	}
+}

@@ -63,6 +63,21 @@ func (s *Scheduler) removeOthers(ws *workspace, waits map[corp.RunID]struct{}) {
 	}
 }
 
+// RemoveBefore takes out of a workspace what waits for no time and stands before
+// last in its order, but for what is to be kept: the rows were read up to there.
+func (s *Scheduler) RemoveBefore(last Item, keep func(corp.RunID) bool) {
+	ws := s.workspaces[last.Workspace]
+	if ws == nil {
+		return
+	}
+	end := newEntry(last, nil)
+	for e := range ws.entries() {
+		if e.notBefore == atOnce && before(e, end) && !keep(e.run) {
+			s.Remove(e.run)
+		}
+	}
+}
+
 // adopt takes over a run that somebody leased before this memory began. Its
 // past is nobody's debt here; it pays like one that starts now.
 func (s *Scheduler) adopt(h Held, now time.Time) {

@@ -109,10 +109,17 @@ func (s *Scheduler) SetShares(shares map[corp.WorkspaceID]Share) {
 	for id, share := range shares {
 		s.SetShare(id, share)
 	}
-	for id, ws := range s.workspaces {
-		if _, listed := shares[id]; listed || !ws.known {
-			continue
+	for id := range s.workspaces {
+		if _, listed := shares[id]; !listed {
+			s.Forget(id)
 		}
+	}
+}
+
+// Forget says that a workspace gets nothing any more. It is gone from the memory
+// once it has nothing queued and nothing in hand.
+func (s *Scheduler) Forget(id corp.WorkspaceID) {
+	if ws := s.workspaces[id]; ws != nil && ws.known {
 		ws.known = false
 		ws.settle()
 		s.forget(ws)
