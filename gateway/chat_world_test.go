@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/gateway"
 )
 
 // chatProvider makes a vendor account that speaks Chat Completions. An empty key
@@ -28,9 +29,9 @@ func (w *world) chatProvider(name, url, vendor, key string) {
 }
 
 // newChatWorld is a world whose vendor also speaks Chat Completions, as chat.
-func newChatWorld(tb testing.TB, vendor http.Handler) *world {
+func newChatWorld(tb testing.TB, vendor http.Handler, change ...func(*gateway.Config)) *world {
 	tb.Helper()
-	w := newWorld(tb, vendor)
+	w := newWorld(tb, vendor, change...)
 	w.chatProvider("chat", w.vendor+"/v1", "openai", vendorKey)
 	return w
 }

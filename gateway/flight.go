@@ -113,8 +113,9 @@ func (f *flight) trace(ctx context.Context) context.Context {
 	})
 }
 
-// leave notes that the client is gone. The answer is read on for its count, but
-// not for ever.
+// leave notes that the client is gone. An answer that is about to end is read on
+// for its count: clients leave at the last event that they need. Any other is cut
+// off, so that a vendor who stops then bills no more of it.
 func (f *flight) leave() {
 	if f.gone.Swap(true) {
 		return

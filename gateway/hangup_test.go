@@ -1,0 +1,79 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/gateway"
+	"github.com/genericcorp/corp/postgres/pgtest"
+	"github.com/genericcorp/corp/vendorsim"
+)
+
+// A client that hangs up on a slow vendor ends the vendor's work too, its place
+// among the run's calls is free, and the call is settled at no less than the
+// vendor bills, whichever of the two ways vendors bill such calls by.
+func TestAClientThatHangsUpOnASlowVendorEndsTheCall(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reply  string
+		chat   bool
+		stream bool
+	}{
+		"a stream of a vendor that stops":   {"on_hangup: stop, pace: {chunk: 40, between: 200ms}", false, true},
+		"a stream of one that goes on":      {"on_hangup: finish, pace: {chunk: 40, between: 200ms}", false, true},
+		"before the first byte":             {"on_hangup: stop, pace: {first_byte: 1h}", false, true},
+		"an answer in one piece":            {"on_hangup: stop, pace: {first_byte: 1h}", false, false},
+		"a chat stream":                     {"on_hangup: stop, pace: {chunk: 40, between: 200ms}", true, true},
+		"a chat stream of one that goes on": {"on_hangup: finish, pace: {chunk: 40, between: 200ms}", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			vendor := simulated(t, "  - {name: slow, reply: {text_bytes: 40000, "+c.reply+"}}\n")
+			a := newChatWorld(t, vendor, func(c *gateway.Config) { c.Times.Drain = gateway.DefaultTimes().Drain }).run(corp.Dollar)
+			ctx, hangUp := context.WithCancel(t.Context())
+			defer hangUp()
+			request := a.request(ctx, message("sim/claude-sonnet-4-5", strings.Repeat("hi ", 100), "12000", c.stream))
+			if c.chat {
+				request = a.chatRequest(ctx, asking("chat/gpt-4o", strings.Repeat("hi ", 100), `"max_tokens":12000`, streams))
+			}
+			left := make(chan struct{})
+			go func() {
+				defer close(left)
+				if response, err := http.DefaultClient.Do(request); err == nil {
+					_, _ = bufio.NewReader(response.Body).ReadString('\n')
+					hangUp()
+					_ = response.Body.Close()
+				}
+			}()
+			pgtest.Eventually(t, 5*time.Second, "the vendor has the request", func(context.Context) bool { return len(vendor.Requests(-1)) == 1 })
+			if strings.Contains(c.reply, "first_byte") {
+				hangUp()
+			}
+			<-left
+			soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			if err := a.gateway.Flush(soon, a.task.RunID); err != nil {
+				t.Fatalf("the call goes on: %v", err)
+			}
+			booked, call := books(t, vendor, 1).Calls[0], a.only()
+			if booked.Outcome != vendorsim.OutcomeHungUp || call.Outcome != corp.CallHungUp || !call.Estimated {
+				t.Errorf("%+v\nbooked %+v", call, booked)
+			}
+			billed := sonnet(usageOf(booked.Usage))
+			if c.chat {
+				billed = gpt(usageOf(booked.Usage))
+			}
+			if call.Cost < billed || call.Cost > call.Reserved {
+				t.Errorf("cost %v of %v reserved, billed %v", call.Cost, call.Reserved, billed)
+			}
+			if task, _ := a.settled(); task.Spent != call.Cost {
+				t.Errorf("%+v", task)
+			}
+		})
+	}
+}
