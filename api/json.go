@@ -14,6 +14,10 @@ import (
 // less than what would exhaust a parser behind us.
 const maxDepth = 128
 
+// maxValues is how many values a body may hold: twice what the largest batch has.
+// In memory each costs many times its two bytes, so that the size alone bounds little.
+const maxValues = 1_000_000
+
 // bodyErrorMark precedes "field\nsentence" in the text of a bodyError: huma
 // passes on nothing but the text.
 const bodyErrorMark = "\x00body\x00"
@@ -52,8 +56,12 @@ func checkJSON(data []byte) error {
 	if !utf8.Valid(data) || bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		return bodyError{"body", "The body is not plain UTF-8."}
 	}
-	if depth(data) > maxDepth {
+	deepest, values := shape(data)
+	if deepest > maxDepth {
 		return bodyError{"body", fmt.Sprintf("The body nests deeper than %d levels.", maxDepth)}
+	}
+	if values > maxValues {
+		return bodyError{"body", fmt.Sprintf("The body holds more than %d values.", maxValues)}
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
@@ -126,9 +134,10 @@ func checkObject(dec *json.Decoder, path string) error {
 	return nil
 }
 
-// depth returns how deep brackets nest outside of strings, in one pass and
-// without a stack, so that it can be asked before anything recursive runs.
-func depth(data []byte) (deepest int) {
+// shape returns how deep brackets nest outside of strings, and how many values
+// there are at most, in one pass and without a stack, so that it can be asked
+// before anything recursive or greedy runs.
+func shape(data []byte) (deepest, values int) {
 	level, inString := 0, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
@@ -144,9 +153,12 @@ func depth(data []byte) (deepest int) {
 		case c == '{' || c == '[':
 			level++
 			deepest = max(deepest, level)
+			values++
+		case c == ',':
+			values++
 		case c == '}' || c == ']':
 			level--
 		}
 	}
-	return deepest
+	return deepest, values + 1
 }

@@ -20,6 +20,8 @@ func TestABodyThatTwoReadersCouldReadDifferentlyIsRefused(t *testing.T) {
 		{"a byte order mark", "\xef\xbb\xbf{}", "body"},
 		{"a deep nest", strings.Repeat("[", 129) + strings.Repeat("]", 129), "body"},
 		{"a bomb of brackets", strings.Repeat(`{"a":`, 100_000), "body"},
+		{"too many values", "[" + strings.Repeat("0,", maxValues) + "0]", "body"},
+		{"too many lists", "[" + strings.Repeat("[],", maxValues) + "0]", "body"},
 		{"half an object", `{"a":`, "body"},
 		{"no JSON", `hello`, "body"},
 		{"a comma too many", `{"a":1,}`, "body"},
@@ -41,6 +43,32 @@ func TestABodyThatTwoReadersCouldReadDifferentlyIsRefused(t *testing.T) {
 				t.Errorf("not a sentence for people: %q", wrong.message)
 			}
 		})
+	}
+}
+
+// A value in memory is many times its two bytes in a body: what the largest body
+// could hold must be refused before it is read into memory.
+//
+//nolint:paralleltest // it counts what is allocated
+func TestALargeBodyOfTinyValuesCostsNoMemory(t *testing.T) {
+	for _, item := range []string{"0,", "[],", "{},", `"",`} {
+		data := []byte("[" + strings.Repeat(item, maxBatchBody/len(item)-1) + "0]")
+		allocated := testing.AllocsPerRun(1, func() {
+			var v any
+			if readJSON(data, &v) == nil {
+				t.Errorf("%d bytes of %s were read", len(data), item)
+			}
+		})
+		if allocated > 100 {
+			t.Errorf("%d bytes of %s: %v objects", len(data), item, allocated)
+		}
+	}
+	links := make([]string, 5000) // the largest batch there is, and it has fields to spare
+	for i := range links {
+		links[i] = `{"prompt":"p","labels":[` + strings.Repeat(`"l",`, 19) + `"l"],"after":[` + strings.Repeat(`{"ref":"r","on_failure":"run"},`, 9) + `{"ref":"r"}]}`
+	}
+	if _, values := shape([]byte("[" + strings.Join(links, ",") + "]")); values > maxValues/2 {
+		t.Errorf("%d values in the largest batch", values)
 	}
 }
 
@@ -73,8 +101,8 @@ func FuzzWhatIsAcceptedIsWhatTheStandardLibraryReads(f *testing.F) {
 		if !json.Valid(data) {
 			t.Errorf("accepted what is no JSON: %q", data)
 		}
-		if depth(data) > maxDepth {
-			t.Errorf("accepted a nest of %d", depth(data))
+		if deepest, values := shape(data); deepest > maxDepth || values > maxValues {
+			t.Errorf("accepted a nest of %d with %d values", deepest, values)
 		}
 	})
 }

@@ -39,3 +39,24 @@ func TestACountWithoutThePromptIsNoCount(t *testing.T) {
 		}
 	}
 }
+
+// A client can ask some vendors for an answer of another form, by a header or in
+// the address. One that cannot be counted is not free.
+func TestAnAnswerOfAnUnknownKindIsNotFree(t *testing.T) {
+	t.Parallel()
+	for kind, body := range map[string]string{
+		"application/x-protobuf": "\x0a\x05hello", "text/plain": "data: [DONE]\n\n", "application/octet-stream": `{"usage`, "application/x-ndjson": "{}\n{}\n",
+	} {
+		vendor := &recording{answer: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			_, _ = io.WriteString(w, body)
+		}}
+		a := newChatWorld(t, vendor).run(corp.Dollar)
+		if got := a.chat(asking("chat/gpt-4o", "hi", `"max_tokens":2000`, streams)); string(got.body) != body {
+			t.Errorf("%s: %d %q", kind, got.status, got.body)
+		}
+		if c := a.only(); c.Cost != c.Reserved || c.Cost == 0 || !c.Estimated {
+			t.Errorf("%s: %+v", kind, c)
+		}
+	}
+}

@@ -17,7 +17,7 @@ type answer struct {
 	status    int   // as the client got it
 	sent      bool  // the vendor may have had the whole request
 	answered  bool  // its answer began
-	dialect   bool  // it is of the kinds that the dialect answers with
+	page      bool  // it is a web page
 	hungUp    bool  // the client left before the end
 	err       error // why it broke off
 	first     time.Time
@@ -29,8 +29,7 @@ type answer struct {
 // take reads the head of the vendor's answer.
 func (a *answer) take(r *http.Response) {
 	a.sent, a.answered, a.status = true, true, r.StatusCode
-	kind := strings.ToLower(r.Header.Get("Content-Type"))
-	a.dialect = strings.HasPrefix(kind, "application/json") || strings.HasPrefix(kind, "text/event-stream")
+	a.page = strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "text/html")
 	a.requestID = r.Header.Get("Request-Id")
 	if a.requestID == "" {
 		a.requestID = r.Header.Get("X-Request-Id")
@@ -163,9 +162,9 @@ func (c *call) judgeAnswer(a *answer) {
 			return
 		}
 		c.bill(reading)
-	case !a.dialect && a.err == nil: // a wrong address answers like that, a vendor does not
+	case a.page && a.err == nil: // a wrong address answers like that, a vendor does not
 		r.Outcome = corp.CallError
-		c.note("the answer is neither JSON nor a stream of events")
+		c.note("the answer is a web page")
 	default:
 		r.Outcome = broken(a)
 		c.estimate(reading)
