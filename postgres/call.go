@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/pgerr"
 )
 
 const callColumns = `id, at, task_id, run_id, agent_id, epoch, provider_id, provider, dialect, model_asked, model_served, price_id,
@@ -55,7 +56,7 @@ func (w WorkspaceDB) RecordCalls(ctx context.Context, calls []CallRecord) error 
 		return nil
 	}
 	err := w.recordCalls(ctx, calls)
-	if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || !missingPartition(pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || !pgerr.MissingPartition(pg) {
 		return err
 	}
 	// A journal may bring calls from before the oldest partition.
@@ -269,4 +270,12 @@ func (l *ledger) queue(b *batch, ws corp.WorkspaceID) {
 	for id, reported := range l.reported {
 		b.Queue(`UPDATE allowances SET reported_nanodollars = reported_nanodollars + $3 WHERE workspace_id = $1 AND id = $2`, ws, id, reported)
 	}
+}
+
+// noRun turns the absence of a row into the absence of a run.
+func noRun(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return corp.NotFound("run")
+	}
+	return err
 }

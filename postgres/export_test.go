@@ -11,9 +11,6 @@ import (
 	"github.com/genericcorp/corp/postgres/hint"
 )
 
-// MigrateFiles is Migrate with other files than this build's.
-var MigrateFiles = migrate
-
 // Unguarded opens all doors with one role and checks nothing: with a superuser's
 // connection string it shows what the doors do without row-level security.
 func Unguarded(ctx context.Context, url string) (*DB, error) {

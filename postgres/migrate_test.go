@@ -16,6 +16,7 @@ import (
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/migrations"
 	"github.com/genericcorp/corp/postgres/pgtest"
+	"github.com/genericcorp/corp/postgres/schema"
 )
 
 // build is the migrations of some build: this one's, with changes.
@@ -49,12 +50,12 @@ func newest(t *testing.T) int64 {
 func TestMigratingAnEmptyDatabaseMakesTheSchemaAndDoingItAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Empty(t)
-	from, to, err := postgres.Migrate(t.Context(), env.OwnerURL)
+	from, to, err := schema.Migrate(t.Context(), env.OwnerURL)
 	if err != nil || from != 0 || to != newest(t) {
 		t.Fatalf("from %d to %d, %v", from, to, err)
 	}
 	before := catalogue(t, env)
-	from, to, err = postgres.Migrate(t.Context(), env.OwnerURL)
+	from, to, err = schema.Migrate(t.Context(), env.OwnerURL)
 	if err != nil || from != to || to != newest(t) {
 		t.Errorf("again: from %d to %d, %v", from, to, err)
 	}
@@ -83,7 +84,7 @@ func TestSeveralMigratingAtOnceDoItOnce(t *testing.T) {
 	moved := make([]bool, 6)
 	for i := range moved {
 		all.Go(func() {
-			from, to, err := postgres.Migrate(t.Context(), env.OwnerURL)
+			from, to, err := schema.Migrate(t.Context(), env.OwnerURL)
 			if err != nil {
 				t.Error(err)
 			}
@@ -106,9 +107,9 @@ func TestASchemaFromANewerBuildIsRefused(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Empty(t)
 	newer := build(t, map[string]string{"00099_future.sql": "-- +goose Up\nSELECT 1;\n"})
-	_, _, err := postgres.MigrateFiles(t.Context(), env.OwnerURL, newer)
+	_, _, err := schema.MigrateWith(t.Context(), env.OwnerURL, newer)
 	ok(t, err)
-	_, _, err = postgres.Migrate(t.Context(), env.OwnerURL)
+	_, _, err = schema.Migrate(t.Context(), env.OwnerURL)
 	wantCode(t, err, "newer_schema")
 	_, err = postgres.Open(t.Context(), postgres.Config{AppURL: env.AppURL, SystemURL: env.SystemURL})
 	wantCode(t, err, "newer_schema")
@@ -118,7 +119,7 @@ func TestAnAppliedMigrationThatWasChangedIsRefused(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
 	changed := build(t, map[string]string{"00001_installation.sql": "-- +goose Up\nSELECT 1;\n", "00099_future.sql": "-- +goose Up\nCREATE TABLE future ();\n"})
-	_, _, err := postgres.MigrateFiles(t.Context(), env.OwnerURL, changed)
+	_, _, err := schema.MigrateWith(t.Context(), env.OwnerURL, changed)
 	wantCode(t, err, "changed_migration")
 	if pgtest.Value[bool](t, env, `SELECT to_regclass('future') IS NOT NULL`) {
 		t.Error("it was applied all the same")
@@ -129,13 +130,13 @@ func TestAMigrationThatFailsLeavesNothingAndCanBeMended(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
 	broken := build(t, map[string]string{"00099_future.sql": "-- +goose Up\nCREATE TABLE future ();\nSELECT 1/0;\n"})
-	_, _, err := postgres.MigrateFiles(t.Context(), env.OwnerURL, broken)
+	_, _, err := schema.MigrateWith(t.Context(), env.OwnerURL, broken)
 	wantKind(t, err, corp.KindInternal)
 	if pgtest.Value[bool](t, env, `SELECT to_regclass('future') IS NOT NULL`) {
 		t.Error("half of it is there")
 	}
 	mended := build(t, map[string]string{"00099_future.sql": "-- +goose Up\nCREATE TABLE future ();\n"})
-	from, to, err := postgres.MigrateFiles(t.Context(), env.OwnerURL, mended)
+	from, to, err := schema.MigrateWith(t.Context(), env.OwnerURL, mended)
 	if err != nil || from != newest(t) || to != 99 {
 		t.Errorf("mended: from %d to %d, %v", from, to, err)
 	}
@@ -151,10 +152,10 @@ func TestAnOldSchemaIsNotServed(t *testing.T) {
 func TestPreparingTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Empty(t)
-	ok(t, postgres.Prepare(t.Context(), env.SuperURL, nil))
-	ok(t, postgres.Prepare(t.Context(), env.SuperURL, nil))
-	wantKind(t, postgres.Prepare(t.Context(), env.SuperURL, map[string]string{"postgres": "x"}), corp.KindInvalid)
-	wantKind(t, postgres.Prepare(t.Context(), env.SuperURL, map[string]string{"corp_app": "naïve"}), corp.KindInvalid)
+	ok(t, schema.Prepare(t.Context(), env.SuperURL, nil))
+	ok(t, schema.Prepare(t.Context(), env.SuperURL, nil))
+	wantKind(t, schema.Prepare(t.Context(), env.SuperURL, map[string]string{"postgres": "x"}), corp.KindInvalid)
+	wantKind(t, schema.Prepare(t.Context(), env.SuperURL, map[string]string{"corp_app": "naïve"}), corp.KindInvalid)
 }
 
 // A managed server gives out no superuser: somebody who may create roles and
@@ -176,8 +177,8 @@ func TestAnAdministratorWhoIsNoSuperuserCanPrepareAndMigrate(t *testing.T) {
 	u, err := url.Parse(env.SuperURL)
 	ok(t, err)
 	u.User = url.User(admin)
-	ok(t, postgres.Prepare(t.Context(), u.String(), nil))
-	if _, _, err := postgres.Migrate(t.Context(), u.String()); err != nil {
+	ok(t, schema.Prepare(t.Context(), u.String(), nil))
+	if _, _, err := schema.Migrate(t.Context(), u.String()); err != nil {
 		t.Fatal(err)
 	}
 	db, err := postgres.Open(t.Context(), postgres.Config{AppURL: env.AppURL, SystemURL: env.SystemURL})
@@ -250,10 +251,10 @@ func TestOpenSaysWhenNobodyAnswersAndNeverShowsAPassword(t *testing.T) {
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("the password is in %q", err)
 		}
-		if _, _, err := postgres.Migrate(t.Context(), garbled); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if _, _, err := schema.Migrate(t.Context(), garbled); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("the password is in %v", err)
 		}
-		if err := postgres.Prepare(t.Context(), garbled, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if err := schema.Prepare(t.Context(), garbled, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("the password is in %v", err)
 		}
 	}

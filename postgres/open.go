@@ -14,6 +14,8 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres/hint"
+	"github.com/genericcorp/corp/postgres/pgerr"
+	"github.com/genericcorp/corp/postgres/schema"
 )
 
 // The oldest server that has what the schema uses.
@@ -43,13 +45,13 @@ func Open(ctx context.Context, c Config) (_ *DB, err error) {
 	if db.system, err = connect(ctx, c.SystemURL, "system", c.MaxConns); err != nil {
 		return nil, err
 	}
-	if err := checkSafety(ctx, db.app, roleApp, roleSystem); err != nil {
+	if err := checkSafety(ctx, db.app, schema.RoleApp, schema.RoleSystem); err != nil {
 		return nil, err
 	}
-	if err := checkSafety(ctx, db.system, roleSystem, roleApp); err != nil {
+	if err := checkSafety(ctx, db.system, schema.RoleSystem, schema.RoleApp); err != nil {
 		return nil, err
 	}
-	return db, checkSchema(ctx, db.app)
+	return db, schema.Check(ctx, db.app)
 }
 
 func connect(ctx context.Context, url, which string, conns int) (*pgxpool.Pool, error) {
@@ -88,7 +90,7 @@ func (db *DB) Close() {
 
 // Ping asks both roles for a round trip.
 func (db *DB) Ping(ctx context.Context) error {
-	return translate(ctx, errors.Join(db.app.Ping(ctx), db.system.Ping(ctx)))
+	return pgerr.Translate(ctx, errors.Join(db.app.Ping(ctx), db.system.Ping(ctx)))
 }
 
 // safety is what could let a role past row-level security.
@@ -114,11 +116,11 @@ func checkSafety(ctx context.Context, pool *pgxpool.Pool, own, foreign string) e
 				WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND c.relforcerowsecurity)) AS unforced
 		FROM pg_roles r WHERE r.rolname = current_user`, own, foreign)
 	if err != nil {
-		return translate(ctx, err)
+		return pgerr.Translate(ctx, err)
 	}
 	s, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[safety])
 	if err != nil {
-		return translate(ctx, err)
+		return pgerr.Translate(ctx, err)
 	}
 	return s.refuse(own)
 }
@@ -145,33 +147,4 @@ func (s safety) refuse(own string) error {
 		return unsafe("The database role %s opens both doors, of one workspace and of the system.", s.Role)
 	}
 	return nil
-}
-
-// checkSchema compares the database's version with this build's.
-func checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
-	want, err := newestMigration()
-	if err != nil {
-		return err
-	}
-	var have int64
-	var made bool
-	if err := pool.QueryRow(ctx, `SELECT to_regclass('public.`+versionTable+`') IS NOT NULL`).Scan(&made); err != nil {
-		return translate(ctx, err)
-	}
-	if made {
-		if err := pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM `+versionTable+` WHERE is_applied`).Scan(&have); err != nil {
-			return translate(ctx, err)
-		}
-	}
-	if have > want {
-		return newerSchema(have, want)
-	}
-	if have < want {
-		return &corp.Error{Kind: corp.KindInvalid, Code: "old_schema", Message: fmt.Sprintf("The database's schema is version %d; this build needs %d.", have, want), Hint: "Run corp migrate."}
-	}
-	return nil
-}
-
-func newerSchema(have, want int64) error {
-	return &corp.Error{Kind: corp.KindInvalid, Code: "newer_schema", Message: fmt.Sprintf("The database's schema is version %d, newer than this build's %d.", have, want), Hint: "Use the newer build of corp; going back needs a backup from before."}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
+	"github.com/genericcorp/corp/postgres/schema"
 )
 
 // labour is many that work through the doors whatever happens to the database.
@@ -202,13 +203,13 @@ func TestMigratingIsGoneOnWithWhereverItWasCutShort(t *testing.T) {
 				defer close(cut)
 				cutShort(ctx, t, env, at)
 			}()
-			_, _, err := postgres.Migrate(t.Context(), env.OwnerURL)
+			_, _, err := schema.Migrate(t.Context(), env.OwnerURL)
 			stop()
 			<-cut
 			if err != nil && corp.KindOf(err) != corp.KindUnavailable {
 				t.Errorf("cut short: %v", err)
 			}
-			if _, to, err := postgres.Migrate(t.Context(), env.OwnerURL); err != nil || to != last {
+			if _, to, err := schema.Migrate(t.Context(), env.OwnerURL); err != nil || to != last {
 				t.Errorf("the next time: to %d, %v", to, err)
 			}
 			if pgtest.Value[string](t, env, objects) != want {

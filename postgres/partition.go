@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/genericcorp/corp/postgres/pgerr"
 )
 
 const (
@@ -97,7 +99,7 @@ func givingWay(ctx context.Context, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
 		pg, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok || pg.Code != codeLockTimeout || try == partitionTries {
+		if !ok || pg.Code != pgerr.CodeLockTimeout || try == partitionTries {
 			return err
 		}
 		select {

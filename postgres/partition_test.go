@@ -16,6 +16,7 @@ import (
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
+	"github.com/genericcorp/corp/postgres/schema"
 )
 
 const keep90 = 90 * 24 * time.Hour
@@ -319,7 +320,7 @@ func TestMonthsBeginInUTCWhateverTheServersTimeZone(t *testing.T) {
 	for _, zone := range []string{"America/Los_Angeles", "Pacific/Kiritimati"} {
 		env := pgtest.Empty(t)
 		env.Exec(t, `ALTER DATABASE `+env.Name+` SET timezone = '`+zone+`'`)
-		if _, _, err := postgres.Migrate(t.Context(), env.OwnerURL); err != nil {
+		if _, _, err := schema.Migrate(t.Context(), env.OwnerURL); err != nil {
 			t.Fatal(err)
 		}
 		db := must(postgres.Open(t.Context(), postgres.Config{AppURL: env.AppURL, SystemURL: env.SystemURL}))(t)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/pgerr"
 )
 
 // The settings of a transaction travel with its beginning, in one round trip,
@@ -35,6 +36,10 @@ const (
 // maxTries is how often a transaction is begun that the database gave up for
 // another one's sake, or that never reached it.
 const maxTries = 5
+
+func errNoWorkspace() error {
+	return pgerr.Internal(errors.New("a workspace's door was opened without a workspace"))
+}
 
 // in runs fn in one transaction of the workspace. fn may run more than once and
 // must not keep anything from a run that failed.
@@ -102,7 +107,7 @@ func (db *DB) retry(ctx context.Context, do func() error) error {
 			return nil
 		}
 		if try == maxTries || ctx.Err() != nil || !db.worthAnotherTry(ctx, err) {
-			return translate(ctx, err)
+			return pgerr.Translate(ctx, err)
 		}
 		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << (2 * try))) //nolint:gosec // jitter needs no secrecy
 		select {
@@ -116,9 +121,9 @@ func (db *DB) retry(ctx context.Context, do func() error) error {
 func (db *DB) worthAnotherTry(ctx context.Context, err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
-		case pg.Code == codeSerialization, pg.Code == codeDeadlock:
+		case pg.Code == pgerr.CodeSerialization, pg.Code == pgerr.CodeDeadlock:
 			return true
-		case missingPartition(pg):
+		case pgerr.MissingPartition(pg):
 			_, err := db.System("missing partition").EnsurePartitions(ctx, time.Now(), partitionsAhead)
 			return err == nil
 		}

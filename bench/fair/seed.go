@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
-	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/embedded"
+	"github.com/genericcorp/corp/postgres/schema"
 )
 
 // plans are those of the workspaces, in turn.
@@ -19,10 +19,10 @@ var plans = []string{"free", "starter", "pro", "enterprise"}
 // seed makes the workspaces and their queues as the superuser, past the product.
 // A run's id holds its workspace's number, so that nobody need look it up.
 func (s *stage) seed(ctx context.Context, workspaces, tasks int) (err error) {
-	if err := postgres.Prepare(ctx, s.pg.SuperURL(embedded.Database), nil); err != nil {
+	if err := schema.Prepare(ctx, s.pg.SuperURL(embedded.Database), nil); err != nil {
 		return err
 	}
-	if _, _, err := postgres.Migrate(ctx, s.pg.OwnerURL()); err != nil {
+	if _, _, err := schema.Migrate(ctx, s.pg.OwnerURL()); err != nil {
 		return err
 	}
 	if s.super, err = pgx.Connect(ctx, s.pg.SuperURL(embedded.Database)); err != nil {

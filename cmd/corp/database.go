@@ -13,6 +13,7 @@ import (
 	"github.com/genericcorp/corp/gateway/pricebook"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/embedded"
+	"github.com/genericcorp/corp/postgres/schema"
 )
 
 // database is the state of the installation: the private PostgreSQL, if it is
@@ -67,10 +68,10 @@ func startInside(ctx context.Context, c *config, log *slog.Logger) (*embedded.Se
 // migrate makes the roles with the rights of admin and brings the schema up to
 // date with those of owner.
 func migrate(ctx context.Context, admin, owner string, logins map[string]string, log *slog.Logger) error {
-	if err := postgres.Prepare(ctx, admin, logins); err != nil {
+	if err := schema.Prepare(ctx, admin, logins); err != nil {
 		return fmt.Errorf("make the database's roles: %w", err)
 	}
-	from, to, err := postgres.Migrate(ctx, owner)
+	from, to, err := schema.Migrate(ctx, owner)
 	if err != nil {
 		return fmt.Errorf("migrate the database: %w", err)
 	}

@@ -38,9 +38,11 @@ func writeConf(f folder, as account, major int, durable bool, extra map[string]s
 
 // settingsText starts from what initdb found out about this machine.
 func settingsText(major int, durable bool, extra map[string]string) string {
+	// What PostgreSQL knows of a table that is filled for the first time is soon put
+	// right: statements are planned once, and else as if it were still empty.
 	settings := map[string]string{
 		"allow_alter_system": "off",
-		"autovacuum_naptime": "30s",
+		"autovacuum_naptime": "10s",
 		"huge_pages":         "off",
 		"io_workers":         "1",
 		"jit":                "off",

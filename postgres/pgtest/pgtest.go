@@ -27,6 +27,7 @@ import (
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/embedded"
+	"github.com/genericcorp/corp/postgres/schema"
 )
 
 // Env is a migrated database.
@@ -169,10 +170,10 @@ func own() (server, error) {
 	if err != nil {
 		return server{}, err
 	}
-	if err := postgres.Prepare(ctx, pg.SuperURL(template), nil); err != nil {
+	if err := schema.Prepare(ctx, pg.SuperURL(template), nil); err != nil {
 		return server{}, err
 	}
-	_, _, err = postgres.Migrate(ctx, pg.OwnerURL())
+	_, _, err = schema.Migrate(ctx, pg.OwnerURL())
 	return server{pg}, err
 }
 

@@ -13,8 +13,8 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
-	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/embedded"
+	"github.com/genericcorp/corp/postgres/schema"
 	"github.com/genericcorp/corp/seal"
 )
 
@@ -59,10 +59,10 @@ func newSite(t testing.TB, p plan) *site {
 			t.Logf("PostgreSQL did not stop cleanly: %v", err)
 		}
 	})
-	if err := postgres.Prepare(t.Context(), s.pg.SuperURL(embedded.Database), nil); err != nil {
+	if err := schema.Prepare(t.Context(), s.pg.SuperURL(embedded.Database), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := postgres.Migrate(t.Context(), s.pg.OwnerURL()); err != nil {
+	if _, _, err := schema.Migrate(t.Context(), s.pg.OwnerURL()); err != nil {
 		t.Fatal(err)
 	}
 	s.oracle = newOracle(t, s.pg.SuperURL(embedded.Database))

@@ -1,4 +1,4 @@
-package postgres
+package pgerr
 
 import (
 	"context"
@@ -48,7 +48,7 @@ func TestAnErrorOfPostgreSQLBecomesOneOfOurs(t *testing.T) {
 		"closed":               {errors.New("conn closed"), corp.KindUnavailable, ""},
 		"a mistake":            {errors.New("cannot scan"), corp.KindInternal, ""},
 	} {
-		err := translate(t.Context(), c.err)
+		err := Translate(t.Context(), c.err)
 		if corp.KindOf(err) != c.kind {
 			t.Errorf("%s: %v is %q, want %q", name, err, corp.KindOf(err), c.kind)
 		}
@@ -61,7 +61,7 @@ func TestAnErrorOfPostgreSQLBecomesOneOfOurs(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := translate(ctx, errors.New("conn closed")); !errors.Is(err, context.Canceled) {
+	if err := Translate(ctx, errors.New("conn closed")); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want the context's end", err)
 	}
 }

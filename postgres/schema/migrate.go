@@ -1,4 +1,7 @@
-package postgres
+// Package schema makes the database what this build needs: its roles, its tables
+// and their policies, and nothing that a server does with them. Whoever uses it is
+// the database's administrator; a server only asks whether all is done.
+package schema
 
 import (
 	"bytes"
@@ -19,6 +22,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres/migrations"
+	"github.com/genericcorp/corp/postgres/pgerr"
 )
 
 const (
@@ -69,10 +73,11 @@ func newestMigration() (int64, error) {
 // build's. adminURL must own the database, after Prepare, and must not go through
 // a pooler.
 func Migrate(ctx context.Context, adminURL string) (from, to int64, err error) {
-	return migrate(ctx, adminURL, migrations.Files)
+	return MigrateWith(ctx, adminURL, migrations.Files)
 }
 
-func migrate(ctx context.Context, adminURL string, files fs.FS) (from, to int64, err error) {
+// MigrateWith is Migrate with other files than this build's.
+func MigrateWith(ctx context.Context, adminURL string, files fs.FS) (from, to int64, err error) {
 	config, err := pgx.ParseConfig(adminURL)
 	if err != nil {
 		return 0, 0, connectError(ctx, err)
@@ -82,18 +87,18 @@ func migrate(ctx context.Context, adminURL string, files fs.FS) (from, to int64,
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return 0, 0, translate(ctx, err)
+		return 0, 0, pgerr.Translate(ctx, err)
 	}
 	// The lock is this connection's, and ends with it at the latest.
 	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock(`+migrationLock+`)`); err != nil {
-		return 0, 0, errors.Join(translate(ctx, err), conn.Close())
+		return 0, 0, errors.Join(pgerr.Translate(ctx, err), conn.Close())
 	}
 	defer func() {
 		_, unlockErr := conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(`+migrationLock+`)`)
 		err = errors.Join(err, unlockErr, conn.Close())
 	}()
 	from, to, err = apply(ctx, pool, conn, files)
-	return from, to, translate(ctx, err)
+	return from, to, pgerr.Translate(ctx, err)
 }
 
 func apply(ctx context.Context, pool *sql.DB, conn *sql.Conn, files fs.FS) (from, to int64, err error) {

@@ -1,4 +1,6 @@
-package postgres
+// Package pgerr turns PostgreSQL's errors into the product's own, and knows their
+// codes. It decides nothing about what to do then.
+package pgerr
 
 import (
 	"context"
@@ -9,30 +11,31 @@ import (
 	"net"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/genericcorp/corp"
 )
 
-// The error codes of PostgreSQL that mean something to us.
+// The error codes of PostgreSQL (its manual, appendix A) that mean something to
+// us. What fails with one of the exported can be done again.
 const (
-	codeUnique        = "23505"
-	codeForeignKey    = "23503"
-	codeCheck         = "23514"
-	codePrivilege     = "42501" // also a row of another workspace
-	codeSerialization = "40001"
-	codeDeadlock      = "40P01"
-	codeLockTimeout   = "55P03"
-	codeQueryTimeout  = "57014"
-	codeBadText       = "22021"
-	codeBadJSON       = "22P02"
-	codeBadEscape     = "22P05"
+	CodeSerialization = "40001"
+	CodeDeadlock      = "40P01"
+	CodeLockTimeout   = "55P03"
+
+	codeUnique       = "23505"
+	codeForeignKey   = "23503"
+	codeCheck        = "23514"
+	codePrivilege    = "42501" // also a row of another workspace
+	codeQueryTimeout = "57014"
+	codeBadText      = "22021"
+	codeBadJSON      = "22P02"
+	codeBadEscape    = "22P05"
 )
 
-// translate is the one place where PostgreSQL's errors become ours. Errors of
+// Translate is the one place where PostgreSQL's errors become ours. Errors of
 // ours and the context's pass through.
-func translate(ctx context.Context, err error) error {
+func Translate(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*corp.Error](err); ok || err == nil {
 		return err
 	}
@@ -45,7 +48,7 @@ func translate(ctx context.Context, err error) error {
 	if unreachable(err) {
 		return unavailable(err)
 	}
-	return internal(err)
+	return Internal(err)
 }
 
 func translateCode(pg *pgconn.PgError, err error) error {
@@ -62,13 +65,13 @@ func translateCode(pg *pgconn.PgError, err error) error {
 		return e
 	case pg.Code == codeBadText, pg.Code == codeBadJSON, pg.Code == codeBadEscape:
 		return &corp.Error{Kind: corp.KindInvalid, Message: "The text holds bytes that cannot be stored.", Hint: "Send valid UTF-8 without zero bytes.", Err: err}
-	case pg.Code == codeCheck && !missingPartition(pg):
+	case pg.Code == codeCheck && !MissingPartition(pg):
 		return &corp.Error{Kind: corp.KindInvalid, Message: "A value is outside what is allowed.", Hint: "Check the request against the API's description.", Err: err}
-	case pg.Code == codeSerialization, pg.Code == codeDeadlock, pg.Code == codeLockTimeout, pg.Code == codeQueryTimeout,
+	case pg.Code == CodeSerialization, pg.Code == CodeDeadlock, pg.Code == CodeLockTimeout, pg.Code == codeQueryTimeout,
 		strings.HasPrefix(pg.Code, "08"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "57P"):
 		return unavailable(err)
 	default:
-		return internal(err)
+		return Internal(err)
 	}
 }
 
@@ -110,9 +113,9 @@ func pointedAt(constraint string) string {
 	return "object"
 }
 
-// missingPartition says whether a row found no partition. PostgreSQL gives it the
+// MissingPartition says whether a row found no partition. PostgreSQL gives it the
 // code of a failed check, but no constraint.
-func missingPartition(pg *pgconn.PgError) bool {
+func MissingPartition(pg *pgconn.PgError) bool {
 	return pg.Code == codeCheck && pg.ConstraintName == "" && strings.Contains(pg.Message, "partition")
 }
 
@@ -134,18 +137,7 @@ func unavailable(err error) error {
 	return &corp.Error{Kind: corp.KindUnavailable, Message: "The database does not answer at the moment.", Hint: "Try again in a few seconds.", Err: err}
 }
 
-func internal(err error) error {
+// Internal says that something is wrong with the product, whose cause is err.
+func Internal(err error) error {
 	return &corp.Error{Kind: corp.KindInternal, Message: "Something went wrong inside Generic Corp.", Hint: "Tell your operator the request id.", Err: err}
-}
-
-func errNoWorkspace() error {
-	return internal(errors.New("a workspace's door was opened without a workspace"))
-}
-
-// noRun turns the absence of a row into the absence of a run.
-func noRun(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return corp.NotFound("run")
-	}
-	return err
 }

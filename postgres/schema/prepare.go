@@ -1,4 +1,4 @@
-package postgres
+package schema
 
 import (
 	"context"
@@ -15,13 +15,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/pgerr"
 )
 
-// The roles. The policies and grants of the migrations are written for them.
+// The roles as which servers connect, one for each door. The policies and grants
+// of the migrations are written for them.
 const (
-	roleApp    = "corp_app"
-	roleSystem = "corp_system"
-	roleAuth   = "corp_auth"
+	RoleApp    = "corp_app"
+	RoleSystem = "corp_system"
+
+	roleAuth = "corp_auth"
 )
 
 // Prepare makes the roles that the migrations and the server need, as far as they
@@ -32,7 +35,7 @@ const (
 // changes nothing but the passwords.
 func Prepare(ctx context.Context, adminURL string, logins map[string]string) error {
 	for role, password := range logins {
-		if role != roleApp && role != roleSystem {
+		if role != RoleApp && role != RoleSystem {
 			return corp.Invalid("logins", "The role "+role+" is not one of the server's.", "Only corp_app and corp_system log in.")
 		}
 		if !plainASCII(password) {
@@ -48,14 +51,14 @@ func Prepare(ctx context.Context, adminURL string, logins map[string]string) err
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(`+migrationLock+`)`); err != nil {
 			return err
 		}
-		for _, role := range []string{roleApp, roleSystem, roleAuth} {
+		for _, role := range []string{RoleApp, RoleSystem, roleAuth} {
 			if err := ensureRole(ctx, tx, role, logins[role]); err != nil {
 				return fmt.Errorf("make role %s: %w", role, err)
 			}
 		}
 		return grantRoles(ctx, tx)
 	})
-	return translate(ctx, err)
+	return pgerr.Translate(ctx, err)
 }
 
 func plainASCII(s string) bool {
@@ -137,5 +140,5 @@ func connectError(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		return corp.Invalid("admin_url", "The administrator's connection string cannot be read.", "Write it like postgres://USER:PASSWORD@HOST:5432/DATABASE.")
 	}
-	return translate(ctx, err)
+	return pgerr.Translate(ctx, err)
 }
