@@ -55,9 +55,10 @@ type Gateway struct {
 	wakeSweep chan struct{}
 
 	mu       sync.Mutex
-	calls    map[corp.RunID]int // under way, by run
-	open     int                // of all runs
-	left     chan struct{}      // closed when a call has ended
+	calls    map[corp.RunID]int   // under way, by run
+	bodies   map[corp.RunID]int64 // bytes of their requests
+	open     int                  // of all runs
+	left     chan struct{}        // closed when a call has ended
 	stopping bool
 	idle     chan struct{}               // closed when stopping and nothing is open
 	cuts     map[corp.CallID]func(error) // ends each call under way
@@ -83,7 +84,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		Config: c, directory: newDirectory(c.DB, c.Ring, c.Env, c.Times),
-		purse: newPurse(c.DB, c.Server, c.Times), calls: map[corp.RunID]int{}, cuts: map[corp.CallID]func(error){}, left: make(chan struct{}),
+		purse: newPurse(c.DB, c.Server, c.Times), calls: map[corp.RunID]int{}, bodies: map[corp.RunID]int64{}, cuts: map[corp.CallID]func(error){}, left: make(chan struct{}),
 		idle: make(chan struct{}), wakeSweep: make(chan struct{}, 1),
 	}
 	g.ledger = newLedger(c.DB, c.Times, c.Logger, g.recorded)
@@ -148,12 +149,25 @@ func (g *Gateway) exit(run corp.RunID) {
 	g.open--
 	if g.calls[run]--; g.calls[run] == 0 {
 		delete(g.calls, run)
+		delete(g.bodies, run)
 	}
 	close(g.left)
 	g.left = make(chan struct{})
 	if g.stopping && g.open == 0 {
 		g.closeIdle()
 	}
+}
+
+// hold makes room for a request's body of so many bytes, if the run may have more
+// in memory; a negative number gives room back.
+func (g *Gateway) hold(run corp.RunID, n int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n > 0 && g.bodies[run]+n > maxHeldPerRun {
+		return false
+	}
+	g.bodies[run] += n
+	return true
 }
 
 // endable lets stopCalls end a call when its time is up. It returns how to take

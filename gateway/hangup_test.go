@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -76,4 +77,42 @@ func TestAClientThatHangsUpOnASlowVendorEndsTheCall(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What one run's requests may take of the server's memory is bounded, also while
+// they arrive slowly, and those that are small still pass.
+func TestLargeRequestsOfOneRunAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, &recording{answer: plainAnswer})
+	a, other := w.run(0), w.run(0)
+	large := func(of *agent, announced int64) (end func() int) {
+		from, to := io.Pipe()
+		r := of.request(t.Context(), "")
+		r.Body, r.ContentLength, r.GetBody = from, announced, nil
+		got := make(chan reply, 1)
+		go func() { got <- of.do(r); _ = from.Close() }()
+		_, _ = to.Write([]byte("{")) // the transport has it, or the answer is there
+		return func() int {
+			_, _ = io.WriteString(to, `"model":1}`)
+			_ = to.CloseWithError(io.ErrUnexpectedEOF)
+			return (<-got).status
+		}
+	}
+	small := message("sim/claude-sonnet-4-5", "hi", "100", false)
+	var ends []func() int
+	pgtest.Eventually(t, 10*time.Second, "no more large ones are taken", func(context.Context) bool {
+		if len(ends) < 4 {
+			ends = append(ends, large(a, []int64{32 << 20, -1}[len(ends)%2])) // -1: it does not say how large it is
+		}
+		return len(ends) == 4 && a.call(strings.Replace(small, "hi", strings.Repeat("x", 1<<20), 1)).status == http.StatusTooManyRequests
+	})
+	if got := other.call(small); got.status != 200 {
+		t.Errorf("another run: %d %s", got.status, got.body)
+	}
+	for _, end := range ends {
+		end()
+	}
+	pgtest.Eventually(t, 10*time.Second, "the room is free again", func(context.Context) bool {
+		return a.call(strings.Replace(small, "hi", strings.Repeat("x", 1<<20), 1)).status == http.StatusOK
+	})
 }

@@ -24,7 +24,8 @@ type exchange struct {
 	id    corp.CallID
 	began time.Time
 	run   postgres.RunIdentity
-	abort bool // the answer broke off, and the client must see that it did
+	held  int64 // bytes of memory that the request may take
+	abort bool  // the answer broke off, and the client must see that it did
 
 	dialect Dialect
 }
@@ -96,6 +97,7 @@ func (x *exchange) admitted(ctx context.Context, carry func(context.Context)) {
 		return
 	}
 	defer x.g.exit(run.RunID)
+	defer func() { x.g.hold(run.RunID, -x.held) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer x.g.endable(x.id, cancel)()
@@ -161,6 +163,14 @@ func (x *exchange) read() (*buffer, *refusal) {
 	if x.r.Header.Get("Content-Encoding") != "" {
 		return nil, &refusal{status: http.StatusUnsupportedMediaType, message: "The gateway reads requests that are not compressed."}
 	}
+	most := int64(maxBody)
+	if n := x.r.ContentLength; n >= 0 && n < most {
+		most = n
+	}
+	if !x.g.hold(x.run.RunID, most) {
+		return nil, &refusal{status: http.StatusTooManyRequests, message: "This run has too large requests under way at the same time.", retryAfter: 1}
+	}
+	x.held = most
 	_ = x.ctl.SetReadDeadline(time.Now().Add(x.g.Times.BodyRead)) // not every writer has deadlines
 	b := newBuffer()
 	tooLarge, err := b.fill(x.r.Body, x.r.ContentLength)
@@ -173,6 +183,8 @@ func (x *exchange) read() (*buffer, *refusal) {
 		b.release()
 		return nil, &refusal{status: http.StatusBadRequest, message: "The request broke off."}
 	}
+	x.held = int64(len(b.b))
+	x.g.hold(x.run.RunID, x.held-most)
 	return b, nil
 }
 

@@ -66,6 +66,7 @@ const (
 	maxDrain      = 16 << 20         // read on for the count after the client left, in bytes
 	maxUnflushed  = 10_000           // calls that wait for the database before new ones are refused; half as many of one workspace
 	maxOpenPerRun = 64               // calls of one run at a time
+	maxHeldPerRun = 4 * maxBody      // of their requests, in bytes
 	maxBatch      = 200              // calls in one transaction
 	leastOutput   = 1_024            // tokens; a cap below this helps nobody
 	chunkCalls    = 4                // an allowance is taken for so many calls like this one,
