@@ -22,6 +22,7 @@ var costly = map[string]string{
 	"fallbacks":          "other models to fall back to",
 	"route":              "other models to fall back to",
 	"use_beam_search":    "a beam search",
+	"chat_template":      "a chat template of its own, which can write a prompt of any length",
 }
 
 // extra reads the top-level fields that only matter for the cost.

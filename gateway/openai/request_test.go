@@ -117,6 +117,7 @@ func TestWhatBytesDoNotBoundIsNamed(t *testing.T) {
 		with(`"tools":[{"type":"function"},{"type":"web_search"}]`):                                             "tool that the vendor runs (web_search)",
 		with(`"web_search_options":{"search_context_size":"low"}`):                                              "web searches",
 		with(`"Web_Search_Options":{"a":1}`):                                                                    "web searches",
+		with(`"chat_template":"{% for i in range(9999) %}x{% endfor %}"`):                                       "a chat template",
 		with(`"search_parameters":{"mode":"auto"}`):                                                             "web searches",
 		with(`"enable_search":true`):                                                                            "web searches",
 		with(`"plugins":[{"id":"web"}]`):                                                                        "plugins",

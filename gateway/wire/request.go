@@ -25,6 +25,9 @@ func Object(body []byte, field func(s *Scanner, key string) error) (first int, e
 	seen := make(map[string]string, 16)
 	err = s.Object(func(key []byte) error {
 		name, folded := string(key), anyCase(key)
+		if strings.ContainsAny(name, lookalikes) {
+			return Invalid(name, "The field "+strconv.Quote(name)+" is not spelled as the vendor spells it.")
+		}
 		if k, twice := seen[folded]; twice {
 			return Invalid(k, "The field "+strconv.Quote(k)+" stands in the request twice.")
 		}
@@ -39,6 +42,11 @@ func Object(body []byte, field func(s *Scanner, key string) error) (first int, e
 	}
 	return first, err
 }
+
+// lookalikes are the letters that are no ASCII and that a parser which minds no
+// case, as Go's, takes for an s and a k: a field so written would be unknown here
+// and known to the vendor.
+const lookalikes = "\u017f\u212a"
 
 // anyCase returns the same text for all that strings.EqualFold takes for equal.
 func anyCase(key []byte) string {
