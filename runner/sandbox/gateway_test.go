@@ -296,3 +296,42 @@ func TestTheEndOfRunCutsOpenStreams(t *testing.T) {
 	}
 	expectEnd(t, conn)
 }
+
+// A vendor bills for an answer as long as somebody seems to wait for it.
+func TestWhoHangsUpInsideIsGoneAtTheGateway(t *testing.T) {
+	t.Parallel()
+	for name, speaks := range map[string]bool{"before the answer": false, "in the middle of it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			began, gone := make(chan struct{}), make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if speaks {
+					_, _ = io.WriteString(w, "data: 1\n\n")
+					_ = http.NewResponseController(w).Flush()
+				}
+				close(began)
+				<-r.Context().Done()
+				close(gone)
+			}))
+			t.Cleanup(server.Close)
+			_, p := openGateway(t, server)
+			conn := bridge(t, p)
+			if _, err := io.WriteString(conn, "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"); err != nil {
+				t.Fatal(err)
+			}
+			<-began
+			if speaks {
+				if _, err := conn.Read(make([]byte, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = conn.Close()
+			select {
+			case <-gone:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the gateway still waits for somebody who left")
+			}
+		})
+	}
+}
