@@ -60,3 +60,25 @@ func TestAnAnswerOfAnUnknownKindIsNotFree(t *testing.T) {
 		}
 	}
 }
+
+// Megabytes of brackets in place of an answer end no more than the call.
+func TestAnAnswerOfBracketsIsEstimated(t *testing.T) {
+	t.Parallel()
+	bomb := strings.Repeat(`{"usage":`, (8<<20-100)/9)
+	line := "data: " + strings.Repeat(`{"usage":`, (1<<20-100)/9) + "\n\n"
+	for kind, body := range map[string]string{"application/json": bomb, "text/event-stream": line} {
+		vendor := &recording{answer: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			_, _ = io.WriteString(w, body)
+		}}
+		w := newChatWorld(t, vendor)
+		a, b := w.run(corp.Dollar), w.run(corp.Dollar)
+		a.chat(asking("chat/gpt-4o", "hi", `"max_tokens":2000`, streams))
+		b.call(message("sim/claude-sonnet-4-5", "hi", "2000", true))
+		for _, c := range []corp.Call{a.only(), b.only()} {
+			if c.Cost != c.Reserved || c.Cost == 0 || !c.Estimated {
+				t.Errorf("%s: %+v", kind, c)
+			}
+		}
+	}
+}

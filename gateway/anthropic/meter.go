@@ -83,7 +83,7 @@ func (m *Meter) message(message gjson.Result) {
 
 // usage takes the counts of a usage object and returns it as it was written.
 func (m *Meter) usage(u gjson.Result) []byte {
-	if !u.IsObject() || !gjson.Valid(u.Raw) {
+	if !u.IsObject() || !wire.Valid([]byte(u.Raw)) {
 		return nil
 	}
 	m.counts.take(u)
@@ -112,7 +112,7 @@ func (m *Meter) Reading() Reading {
 
 // whole reads an answer that came in one piece.
 func (m *Meter) whole(text []byte) {
-	if !gjson.ValidBytes(text) {
+	if !wire.Valid(text) {
 		return
 	}
 	body := gjson.ParseBytes(text)
@@ -138,7 +138,7 @@ func problem(data []byte) string {
 // Problem returns what the beginning of an error body says, as "type: message",
 // or "" when it is not in the vendor's form.
 func Problem(body []byte) string {
-	if len(body) > maxError || !gjson.ValidBytes(body) {
+	if len(body) > maxError || !wire.Valid(body) {
 		return ""
 	}
 	return problem(body)

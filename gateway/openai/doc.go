@@ -91,7 +91,7 @@ const maxError = 8 << 10 // of an error body
 // Problem returns what the beginning of an error body says, as "type: message",
 // or "" when it is in none of the forms that servers of this dialect use.
 func Problem(body []byte) string {
-	if len(body) > maxError || !gjson.ValidBytes(body) {
+	if len(body) > maxError || !wire.Valid(body) {
 		return ""
 	}
 	return problem(gjson.ParseBytes(body))

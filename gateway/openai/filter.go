@@ -106,7 +106,7 @@ func (f *Filter) Rest() []byte {
 // isUsage says whether a line is the event that only tells the usage.
 func isUsage(line []byte) bool {
 	data, ok := wire.Data(line)
-	if !ok || !bytes.Contains(data, usageKey) || !gjson.ValidBytes(data) {
+	if !ok || !bytes.Contains(data, usageKey) || !wire.Valid(data) {
 		return false
 	}
 	choices := gjson.GetBytes(data, "choices")

@@ -98,7 +98,7 @@ func (m *Meter) served(tier gjson.Result) {
 // usage takes the counts of a usage object. Servers send it once at the end, or
 // again and again: the last one stands.
 func (m *Meter) usage(u gjson.Result) {
-	if !u.IsObject() || !gjson.Valid(u.Raw) {
+	if !u.IsObject() || !wire.Valid([]byte(u.Raw)) {
 		return
 	}
 	m.counts = counts{}
@@ -127,7 +127,7 @@ func (m *Meter) Reading() wire.Reading {
 
 // whole reads an answer that came in one piece.
 func (m *Meter) whole(text []byte) {
-	if !gjson.ValidBytes(text) {
+	if !wire.Valid(text) {
 		return
 	}
 	body := gjson.ParseBytes(text)
