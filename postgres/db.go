@@ -38,6 +38,7 @@ type DB struct {
 	app, system *pgxpool.Pool
 	log         *slog.Logger
 	hints       *hint.Speaker
+	lanes       *lanes
 }
 
 // AuthDB looks up who is behind a credential. It answers for one secret at a

@@ -19,7 +19,7 @@ func Unguarded(ctx context.Context, url string) (*DB, error) {
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	return &DB{app: pool, system: pool, log: log, hints: hint.NewSpeaker(url, url, log)}, nil
+	return &DB{app: pool, system: pool, log: log, hints: hint.NewSpeaker(url, url, log), lanes: newLanes(10)}, nil
 }
 
 // SayInTransaction runs fn in a transaction of the workspace that has something
@@ -97,4 +97,11 @@ func (db *DB) LeftOnConnections(ctx context.Context) (left []string, err error) 
 		left = append(left, all)
 	}
 	return left, nil
+}
+
+// Lanes returns how many workspaces have a lane.
+func (db *DB) Lanes() int {
+	db.lanes.mu.Lock()
+	defer db.lanes.mu.Unlock()
+	return len(db.lanes.of)
 }

@@ -13,7 +13,7 @@ import (
 // taken back, is lease_lost.
 func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) error {
 	// One statement, as every task needs it: its event is written as writeEvents does.
-	begun, err := query(ctx, w, pgx.RowTo[int64], `
+	begun, err := routineQuery(ctx, w, pgx.RowTo[int64], `
 		WITH ack AS (
 			UPDATE runs SET state = 'running', started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease_ttl_ms * interval '1 millisecond'
 			WHERE workspace_id = $1 AND id = $2 AND epoch = $3 AND state = 'leased' RETURNING task_id, attempt

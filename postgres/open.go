@@ -45,6 +45,7 @@ func Open(ctx context.Context, c Config) (_ *DB, err error) {
 	if db.system, err = connect(ctx, c.SystemURL, "system", c.MaxConns); err != nil {
 		return nil, err
 	}
+	db.lanes = newLanes(db.app.Config().MaxConns)
 	if err := checkSafety(ctx, db.app, schema.RoleApp, schema.RoleSystem); err != nil {
 		return nil, err
 	}

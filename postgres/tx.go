@@ -50,11 +50,16 @@ func (w WorkspaceDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enterWorkspace, w.ws.UUID(), fn) })
 }
 
-// routine is in for what every task needs.
+// routine is in for what every task needs, in the workspace's lane.
 func (w WorkspaceDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	if w.ws.IsZero() {
 		return errNoWorkspace()
 	}
+	leave, err := w.db.lanes.enter(ctx, w.ws)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enterRoutine, w.ws.UUID(), fn) })
 }
 
@@ -140,6 +145,23 @@ func query[T any](ctx context.Context, w WorkspaceDB, scan pgx.RowToFunc[T], sql
 	}
 	err = w.db.retry(ctx, func() (err error) {
 		found, err = pipelined(ctx, w.db.app, scan, enterWorkspace, w.ws.UUID(), sql, append([]any{w.ws}, args...)...)
+		return err
+	})
+	return found, err
+}
+
+// routineQuery is query for what every task needs, in the workspace's lane.
+func routineQuery[T any](ctx context.Context, w WorkspaceDB, scan pgx.RowToFunc[T], sql string, args ...any) (found []T, err error) {
+	if w.ws.IsZero() {
+		return nil, errNoWorkspace()
+	}
+	leave, err := w.db.lanes.enter(ctx, w.ws)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	err = w.db.retry(ctx, func() (err error) {
+		found, err = pipelined(ctx, w.db.app, scan, enterRoutine, w.ws.UUID(), sql, append([]any{w.ws}, args...)...)
 		return err
 	})
 	return found, err
