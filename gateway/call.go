@@ -31,6 +31,7 @@ type call struct {
 
 // The longest texts of a call that are kept, in bytes.
 const (
+	maxRaw    = 64 << 10 // of the usage as the vendor wrote it: not cut, but left out
 	maxDetail = 1_000
 	maxName   = 200
 )

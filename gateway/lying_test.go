@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -80,5 +81,28 @@ func TestAnAnswerOfBracketsIsEstimated(t *testing.T) {
 				t.Errorf("%s: %+v", kind, c)
 			}
 		}
+	}
+}
+
+// What a vendor says beside its counts fills neither the journal nor the ledger.
+func TestAUsageOfMegabytesIsCountedAndNotKept(t *testing.T) {
+	t.Parallel()
+	junk := strings.Repeat("x", 4<<20)
+	vendor := &recording{answer: func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"choices":[{"index":0,"finish_reason":"stop"}],"usage":{"input_tokens":5,"output_tokens":7,"prompt_tokens":5,"completion_tokens":7,"junk":"`+junk+`"}}`)
+	}}
+	w := newChatWorld(t, vendor)
+	a, b := w.run(corp.Dollar), w.run(corp.Dollar)
+	a.chat(asking("chat/gpt-4o", "hi", `"max_tokens":2000`))
+	b.call(message("sim/claude-sonnet-4-5", "hi", "2000", false))
+	for _, c := range []corp.Call{a.only(), b.only()} {
+		if len(c.RawUsage) > 0 || c.Usage != (corp.Usage{FreshInput: 5, Output: 7}) || c.Estimated || c.Outcome != corp.CallOK || c.Detail == "" {
+			t.Errorf("%d bytes of usage, %+v, %s, %q", len(c.RawUsage), c.Usage, c.Outcome, c.Detail)
+		}
+	}
+	at, err := os.Stat(w.config.JournalPath)
+	if err != nil || at.Size() > 1<<20 {
+		t.Errorf("the journal: %v, %v", at, err)
 	}
 }

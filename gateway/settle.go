@@ -150,6 +150,10 @@ func (c *call) judgeAnswer(a *answer) {
 	reading := m.Reading()
 	r.Usage, r.ModelServed, r.StopReason, r.RawUsage = reading.Usage, clean(reading.Model, maxName), clean(reading.StopReason, maxName), reading.Raw
 	c.note(reading.Error)
+	if len(r.RawUsage) > maxRaw {
+		r.RawUsage = nil
+		c.note("the vendor's own words on the usage are too long to be kept")
+	}
 	switch {
 	case reading.Complete:
 		r.Outcome = corp.CallOK
