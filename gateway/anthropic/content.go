@@ -13,7 +13,7 @@ func (r *Request) content(s *wire.Scanner) error {
 	case '[':
 		return s.Array(func() error { return r.content(s) })
 	case '{':
-		return s.Object(func(key []byte) error { return r.block(s, string(key)) })
+		return s.Object(func(key []byte) error { return r.block(s, wire.Lower(key)) })
 	default:
 		_, err := s.Skip()
 		return err
@@ -54,7 +54,7 @@ func (r *Request) source(s *wire.Scanner) error {
 	}
 	packed, known := false, false
 	err := s.Object(func(key []byte) error {
-		switch string(key) {
+		switch wire.Lower(key) {
 		case "type":
 			return r.kind(s, func(kind string) {
 				packed = packed || kind == "base64"
@@ -97,7 +97,7 @@ func (r *Request) cache(s *wire.Scanner) error {
 		return err
 	}
 	return s.Object(func(key []byte) error {
-		if string(key) != "ttl" {
+		if wire.Lower(key) != "ttl" {
 			_, err := s.Skip()
 			return err
 		}
@@ -113,7 +113,7 @@ var clientTools = []string{"bash_", "text_editor_", "computer_", "memory_"}
 
 // tool reads one field of a tool's definition.
 func (r *Request) tool(s *wire.Scanner, key string) error {
-	switch key {
+	switch wire.Lower([]byte(key)) {
 	case "type":
 		if s.Peek() != '"' {
 			_, err := s.Skip()

@@ -71,11 +71,17 @@ func TestWhatBytesDoNotBoundIsNoticed(t *testing.T) {
 		return `{"model":"a","messages":[{"role":"user","content":[` + block + `]}]}`
 	}
 	for body, unbounded := range map[string]bool{
-		message(`{"type":"image","source":{"type":"url","url":"https://x"}}`):                                       true,
-		message(`{"type":"image","source":{"\u0074ype":"\u0075rl","url":"https://x"}}`):                             true,
-		message(`{"type":"image","source":{"type":"base64","type":"url","url":"https://x"}}`):                       true,
-		message(`{"type":"document","source":{"type":"file","file_id":"file_1"}}`):                                  true,
-		message(`{"type":"tool_result","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}`):    true,
+		message(`{"type":"image","source":{"type":"url","url":"https://x"}}`):                                    true,
+		message(`{"type":"image","source":{"\u0074ype":"\u0075rl","url":"https://x"}}`):                          true,
+		message(`{"type":"image","source":{"type":"base64","type":"url","url":"https://x"}}`):                    true,
+		message(`{"type":"document","source":{"type":"file","file_id":"file_1"}}`):                               true,
+		message(`{"type":"tool_result","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}`): true,
+		// as a vendor may read it whose parser minds no case, like Go's
+		message(`{"Type":"image","Source":{"Type":"url","URL":"https://x"}}`):                                       true,
+		message(`{"type":"image","\u017fource":{"type":"url","url":"https://x"}}`):                                  true,
+		message(`{"type":"document","source":{"type":"text","File_ID":"file_1"}}`):                                  true,
+		`{"model":"a","tools":[{"Type":"web_search_20250305","name":"web_search"}]}`:                                true,
+		message(`{"type":"tool_use","id":"1","name":"n","Input":{"source":{"type":"url"}}}`):                        false,
 		message(`{"type":"container_upload","file_id":"file_1"}`):                                                   true,
 		message(`{"type":"document","source":{"type":"content","content":[{"source":{"type":"url"}}]}}`):            true,
 		message(`{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}}`):               false,
@@ -122,6 +128,9 @@ func TestInputBoundCoversWhatTheVendorAdds(t *testing.T) {
 	image := `{"model":"a","messages":[{"content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}}]}]}`
 	if got := bound(image); got < 5_000 {
 		t.Errorf("a small file with a large picture adds %d tokens", got)
+	}
+	if got, want := bound(strings.Replace(image, `"type":"image"`, `"Type":"image"`, 1)), bound(image); got != want {
+		t.Errorf("a picture of another spelling adds %d tokens, want %d", got, want)
 	}
 	pdf := `{"model":"a","messages":[{"content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"AA=="}}]}]}`
 	if got := parse(t, pdf).InputBound(len(pdf), 200_000); got != 200_000 {

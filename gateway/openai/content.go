@@ -63,7 +63,7 @@ func (r *Request) content(s *wire.Scanner) error {
 	case '[':
 		return s.Array(func() error { return r.content(s) })
 	case '{':
-		return s.Object(func(key []byte) error { return r.part(s, strings.ToLower(string(key))) })
+		return s.Object(func(key []byte) error { return r.part(s, wire.Lower(key)) })
 	default:
 		_, err := s.Skip()
 		return err

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/genericcorp/corp"
 )
@@ -57,6 +58,16 @@ func anyCase(key []byte) string {
 		}
 		return least
 	}, key))
+}
+
+// Lower returns a key in lower case, as a parser that minds no case reads it.
+func Lower(key []byte) string {
+	for _, c := range key {
+		if c >= utf8.RuneSelf || c >= 'A' && c <= 'Z' {
+			return strings.ToLower(anyCase(key))
+		}
+	}
+	return string(key)
 }
 
 // Invalid returns the error for a request that no vendor would take.
