@@ -89,7 +89,7 @@ func queuedNow(t *testing.T, w *world, ws corp.WorkspaceID, task corp.Task) post
 // leased, and takes up its slot.
 func TestARunThatCouldNotBeRefusedKeepsItsSlot(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := &world{Env: pgtest.Database(t), ring: newRing(t)}
 	ws, one := w.Workspace(t), 1
 	if _, err := w.DB.In(ws).UpdateWorkspace(t.Context(), corp.ActorSystem, corp.WorkspaceUpdate{Concurrency: &one}); err != nil {
 		t.Fatal(err)
@@ -108,6 +108,8 @@ func TestARunThatCouldNotBeRefusedKeepsItsSlot(t *testing.T) {
 	w.Exec(t, `CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW WHEN (NEW.state = 'failed') EXECUTE FUNCTION refuse()`)
 	submit(t, w.DB, ws, corp.TaskSpec{RepositoryID: &id, Priority: 9})
 	submit(t, w.DB, ws, corp.TaskSpec{})
+	w.d, _ = w.dispatcher(t, times())
+	waitFor(t, "the lead", w.d.Leading)
 	r := poolRunner()
 	for seq := int64(1); seq <= 4; seq++ {
 		w.poll(t, w.d, r, seq, 1, 300*time.Millisecond)
