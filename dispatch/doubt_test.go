@@ -25,6 +25,7 @@ type cutter struct {
 	mu      sync.Mutex
 	clients []net.Conn
 	until   time.Time // nobody gets through, not even to cancel what goes on
+	deaf    map[net.Conn]bool
 }
 
 // newCutter returns a cutter and what its sockets are called.
@@ -69,8 +70,31 @@ func (c *cutter) pass(client net.Conn, socket string) {
 		_, _ = io.Copy(io.Discard, server) // to its end, whoever hears it
 		_ = client.Close()
 	}()
-	_, _ = io.Copy(server, client)
+	_, _ = io.Copy(writer(func(b []byte) (int, error) {
+		c.mu.Lock()
+		deaf := c.deaf[client]
+		c.mu.Unlock()
+		if deaf {
+			return len(b), nil
+		}
+		return server.Write(b)
+	}), client)
 	time.AfterFunc(time.Second, func() { _ = server.Close() })
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+// deafen makes the other end of all connections vanish: what is sent gets no
+// answer any more, and nobody says so. New ones can be made.
+func (c *cutter) deafen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf = map[net.Conn]bool{}
+	for _, client := range c.clients {
+		c.deaf[client] = true
+	}
 }
 
 func (c *cutter) cut() {
@@ -159,4 +183,35 @@ func TestAClaimWhoseEndIsNotKnownCountsUntilItIs(t *testing.T) {
 	if found := over(); len(found) > 0 {
 		t.Errorf("over the limit: %v", found)
 	}
+}
+
+// A firewall that forgets its connections, a database that moved to another
+// machine: nothing ends the connections, and nothing is heard on them for long.
+func TestAServerTakesTheLeadAlthoughItsConnectionsWentDeaf(t *testing.T) {
+	t.Parallel()
+	w := &world{Env: pgtest.Database(t), ring: newRing(t)}
+	if _, won, err := w.DB.System("test").TakeLeadership(t.Context(), corp.NewID[corp.ServerID](), "", time.Hour); err != nil || !won {
+		t.Fatal(won, err)
+	}
+	_, socket := through(t, w.AppURL, "")
+	c, dir := newCutter(t, socket)
+	app, _ := through(t, w.AppURL, dir)
+	system, _ := through(t, w.SystemURL, dir)
+	db, err := postgres.Open(t.Context(), postgres.Config{AppURL: app, SystemURL: system})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := times()
+	short.LeaderTTL = 500 * time.Millisecond
+	d := dispatch.New(db, w.ring, corp.NewID[corp.ServerID](), "", short, slog.New(slog.DiscardHandler))
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = d.Run(ctx) })
+	t.Cleanup(func() { stop(); c.cut(); running.Wait(); db.Close() })
+	waitFor(t, "that it asks for the lead", func() bool {
+		return pgtest.Value[bool](t, w.Env, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%INTO leaders%' AND pid <> pg_backend_pid())`)
+	})
+	c.deafen()
+	w.Exec(t, `UPDATE leaders SET expires_at = clock_timestamp()`) // whoever led is gone
+	waitFor(t, "the lead", d.Leading)
 }

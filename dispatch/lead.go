@@ -12,7 +12,7 @@ func (d *Dispatcher) campaign(ctx context.Context) error {
 	pause := time.NewTicker(max(d.times.LeaderTTL/10, time.Millisecond))
 	defer pause.Stop()
 	for {
-		term, ok, err := d.db.System("dispatch").TakeLeadership(ctx, d.server, d.address, d.times.LeaderTTL)
+		term, ok, err := d.ask(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -27,6 +27,14 @@ func (d *Dispatcher) campaign(ctx context.Context) error {
 		case <-pause.C:
 		}
 	}
+}
+
+// ask asks for the lead. It gives up a connection on which nothing is heard: what
+// became of its other end may be known only long after, and nobody would lead.
+func (d *Dispatcher) ask(ctx context.Context) (term int64, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*d.times.LeaderTTL)
+	defer cancel()
+	return d.db.System("dispatch").TakeLeadership(ctx, d.server, d.address, d.times.LeaderTTL)
 }
 
 // lead serves one term: until it is lost, or ctx ends and it is given back.
@@ -58,6 +66,8 @@ func (d *Dispatcher) lead(parent context.Context, term int64) {
 // takeOver gives every live lease one more TTL: the runners' beats may have gone
 // unheard while nobody led.
 func (d *Dispatcher) takeOver(ctx context.Context, term int64) error {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
 	if _, err := d.db.System("dispatch").ExtendLeases(ctx, term, d.times.TTL); err != nil {
 		return fmt.Errorf("extend leases: %w", err)
 	}

@@ -75,6 +75,9 @@ func New(c Config) *Reconciler {
 	return &Reconciler{Config: c}
 }
 
+// roundWithin is how long a round may take, unless it comes more rarely.
+const roundWithin = time.Minute
+
 // loop is one round and how often it is done.
 type loop struct {
 	name    string
@@ -107,6 +110,14 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	return nil
 }
 
+// once does one round. One that takes longer than any should is given up: it may
+// wait for a connection whose other end has vanished. The next one does the rest.
+func (l loop) once(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(roundWithin, l.every))
+	defer cancel()
+	return l.runOnce(ctx)
+}
+
 // repeat logs a loop's first failure and its recovery, not every round between.
 func (r *Reconciler) repeat(ctx context.Context, l loop) {
 	timer := time.NewTimer(l.after)
@@ -118,7 +129,7 @@ func (r *Reconciler) repeat(ctx context.Context, l loop) {
 			return
 		case <-timer.C:
 		}
-		err := l.runOnce(ctx)
+		err := l.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
