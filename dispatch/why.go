@@ -36,9 +36,9 @@ func (d *Dispatcher) Wait(ctx context.Context, ws corp.WorkspaceID, task corp.Ta
 		w.Cause, w.Until, w.AboutMS = corp.WaitTime, q.NotBefore, q.DueInMS
 		w.Detail = fmt.Sprintf("It is not to start before %s.", q.NotBefore.UTC().Format(time.RFC3339))
 	default:
-		return w, d.inQueue(ctx, &w, found)
+		err = d.inQueue(ctx, &w, found)
 	}
-	return w, nil
+	return w, err
 }
 
 func follows(tasks []corp.TaskID) string {
