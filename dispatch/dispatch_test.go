@@ -42,11 +42,11 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func newRing(t testing.TB) *seal.Ring {
-	t.Helper()
+func newRing(tb testing.TB) *seal.Ring {
+	tb.Helper()
 	ring, err := seal.New([]byte("0123456789abcdef0123456789abcdef"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return ring
 }

@@ -38,7 +38,7 @@ func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int6
 	for ws, seq := range last {
 		said = append(said, Notice{Kind: NoticeEvent, Workspace: ws, Seq: seq})
 	}
-	s.db.hints.Say(said)
+	s.db.hints.Say(said) //nolint:contextcheck // who listens is told also when the caller has gone
 	return claimed, nil
 }
 
