@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -50,4 +51,45 @@ func explain(t *testing.T, conn *pgx.Conn, sql string, args ...any) string {
 	rows, err := conn.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) `+sql, args...)
 	ok(t, err)
 	return strings.Join(must(pgx.CollectRows(rows, pgx.RowTo[string]))(t), "\n")
+}
+
+// A million may be queued within the minute in which nobody counts them.
+func TestTheHeadOfAQueueIsReadWithoutTheRestThoughNoStatisticsTellItsLength(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	ws, ctx, system := env.Workspace(t), t.Context(), env.DB.System("test")
+	first := env.Submit(t, ws, corp.TaskSpec{})
+	env.Exec(t, `ALTER TABLE runs SET (autovacuum_enabled = off)`)
+	env.Exec(t, `
+		INSERT INTO runs (workspace_id, id, task_id, attempt, state, agent_id, runtime, created_at, trace_id, created_by)
+		SELECT workspace_id, gen_random_uuid(), task_id, n, 'queued', agent_id, runtime, created_at + interval '1 second', trace_id, created_by
+		FROM runs, generate_series(2, 30000) n`)
+	// Connections tell what they read when they end.
+	read := func() int64 {
+		pids := pgtest.Value[[]int32](t, env, `SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		env.KillConnections(t)
+		pgtest.Eventually(t, 20*time.Second, "the end of the connections", func(context.Context) bool {
+			return pgtest.Value[bool](t, env, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY($1))`, pids)
+		})
+		pgtest.Eventually(t, 20*time.Second, "new connections", func(ctx context.Context) bool { return env.DB.Ping(ctx) == nil })
+		return pgtest.Value[int64](t, env, `
+			SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'runs') + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'runs')::bigint`)
+	}
+	before := read()
+	for name, head := range map[string]func() int{
+		"a page": func() int { return len(must(system.WorkspaceQueues(ctx, corp.WorkspaceID{}, 100, 32))(t)[0].Head) },
+		"a look": func() int { return len(must(system.WorkspaceQueuesOf(ctx, []corp.WorkspaceID{ws}, 32))(t)[0].Head) },
+		"what comes after": func() int {
+			return len(must(system.QueueAfter(ctx, []postgres.Place{{Workspace: ws, RunID: first.RunID, CreatedAt: first.CreatedAt}}, 32))(t)[0])
+		},
+	} {
+		if n := head(); n != 32 {
+			t.Errorf("%s brings %d runs", name, n)
+		}
+		after := read()
+		if after-before > 100 {
+			t.Errorf("%s reads %d rows for 32", name, after-before)
+		}
+		before = after
+	}
 }

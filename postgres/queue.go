@@ -105,7 +105,7 @@ func (s SystemDB) workspaceQueues(ctx context.Context, page string, head int, ar
 func (s SystemDB) readTogether(ctx context.Context, queue func(b *pgx.Batch)) error {
 	return s.db.retry(ctx, func() error {
 		var b pgx.Batch
-		b.Queue(enterSystem, s.reason)
+		b.Queue(enterSystemsReading, s.reason)
 		queue(&b)
 		return s.db.system.SendBatch(ctx, &b).Close()
 	})

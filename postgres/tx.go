@@ -26,6 +26,9 @@ const (
 	// The leader's and the loops' statements are few, and go over tables that are
 	// empty now and long later: they are planned each time.
 	enterSystem = `SELECT set_config('application_name', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true), ` + bounds
+	// The heads of queues are read in the order of an index, also right after so many
+	// were queued that the statistics know nothing of them: not sorted out of all.
+	enterSystemsReading = enterSystem + `, set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 	// What every task needs is planned once by each connection. It is found by keys,
 	// also while a table is so small that the planner would rather read all of it.
 	plannedOnce         = `, set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)`
