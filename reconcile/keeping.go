@@ -5,11 +5,19 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/genericcorp/corp"
 )
 
-// TouchServer says that this server lives, so that nobody takes its money.
+// TouchServer says that this server lives, so that nobody takes its money. One that
+// slept so long that it was forgotten is registered again.
 func (r *Reconciler) TouchServer(ctx context.Context) error {
-	if err := r.DB.System("reconcile").TouchServer(ctx, r.Server); err != nil {
+	system := r.DB.System("reconcile")
+	err := system.TouchServer(ctx, r.Server.ID)
+	if corp.KindOf(err) == corp.KindNotFound {
+		err = system.RegisterServer(ctx, r.Server)
+	}
+	if err != nil {
 		return fmt.Errorf("touch server: %w", err)
 	}
 	return nil

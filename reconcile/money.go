@@ -27,7 +27,7 @@ func (r *Reconciler) CloseAllowances(ctx context.Context) error {
 	before := r.silent
 	r.silent = silent
 	for _, server := range silent {
-		if server == r.Server || !slices.Contains(before, server) {
+		if server == r.Server.ID || !slices.Contains(before, server) {
 			continue
 		}
 		open, err := system.OpenAllowances(ctx, server)

@@ -22,7 +22,7 @@ import (
 // Config says how often, and after how long. Zero durations take the defaults.
 type Config struct {
 	DB     *postgres.DB
-	Server corp.ServerID // who touches its own row to say that it lives
+	Server corp.Server // who says that it lives; it has registered
 	Logger *slog.Logger
 
 	Sweep  time.Duration // between two looks for offers, leases, overdue runs, deadlines and schedules; 1 s

@@ -36,7 +36,7 @@ func (w *words) String() string {
 func newReconciler(env *pgtest.Env, edit ...func(*reconcile.Config)) (*reconcile.Reconciler, *words) {
 	log := &words{}
 	c := reconcile.Config{
-		DB: env.DB, Server: corp.NewID[corp.ServerID](), Logger: slog.New(slog.NewTextHandler(log, nil)),
+		DB: env.DB, Server: corp.Server{ID: corp.NewID[corp.ServerID](), Address: "http://127.0.0.1:7400", Gateway: "http://127.0.0.1:7401"}, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		Sweep: 20 * time.Millisecond, TTL: time.Millisecond, Margin: time.Second, Grace: time.Second, Alive: 20 * time.Millisecond, Dead: time.Hour,
 	}
 	for _, e := range edit {
@@ -217,10 +217,10 @@ func TestAServerNeverSettlesItself(t *testing.T) {
 	ws := env.Workspace(t)
 	limit := corp.Dollar
 	task := env.Submit(t, ws, corp.TaskSpec{Budget: &limit})
-	if err := env.DB.System("test").RegisterServer(t.Context(), corp.Server{ID: r.Server, Address: "x"}); err != nil {
+	if err := env.DB.System("test").RegisterServer(t.Context(), r.Server); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := env.DB.In(ws).GrantAllowance(t.Context(), r.Server, task.ID, 1, 1000); err != nil {
+	if _, err := env.DB.In(ws).GrantAllowance(t.Context(), r.Server.ID, task.ID, 1, 1000); err != nil {
 		t.Fatal(err)
 	}
 	env.Exec(t, `UPDATE servers SET seen_at = clock_timestamp() - interval '2 hours'`)
@@ -229,6 +229,24 @@ func TestAServerNeverSettlesItself(t *testing.T) {
 	}
 	if spent := pgtest.Value[int64](t, env, `SELECT spent_nanodollars FROM budgets WHERE task_id = $1`, task.ID); spent != 0 {
 		t.Errorf("the server booked %d of its own money as lost", spent)
+	}
+}
+
+// A laptop that slept for two days: its own housekeeping may wake up first.
+func TestAServerThatSleptForDaysIsRegisteredAgain(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	r, _ := newReconciler(env)
+	system := env.DB.System("test")
+	if err := system.RegisterServer(t.Context(), r.Server); err != nil {
+		t.Fatal(err)
+	}
+	env.Exec(t, `UPDATE servers SET seen_at = clock_timestamp() - interval '2 days'`)
+	once(t, r.DropServers)
+	once(t, r.TouchServer)
+	once(t, r.TouchServer)
+	if gateways, err := system.Gateways(t.Context()); err != nil || len(gateways) != 1 || gateways[0] != r.Server.Gateway {
+		t.Errorf("runners find the gateways %q, %v", gateways, err)
 	}
 }
 
@@ -261,7 +279,7 @@ func TestTheLoopsRunRepairAndEndWithTheirContext(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
 	r, log := newReconciler(env)
-	if err := env.DB.System("test").RegisterServer(t.Context(), corp.Server{ID: r.Server, Address: "x"}); err != nil {
+	if err := env.DB.System("test").RegisterServer(t.Context(), r.Server); err != nil {
 		t.Fatal(err)
 	}
 	ws := env.Workspace(t)

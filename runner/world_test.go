@@ -115,7 +115,7 @@ var shared = sync.OnceValues(func() (*server, error) {
 		return nil, err
 	}
 	loops := reconcile.New(reconcile.Config{
-		DB: s.env.DB, Server: corp.NewID[corp.ServerID](), Logger: quiet(),
+		DB: s.env.DB, Server: corp.Server{ID: corp.NewID[corp.ServerID]()}, Logger: quiet(),
 		Sweep: 100 * time.Millisecond, TTL: time.Millisecond, Margin: times().Margin, Grace: 5 * time.Second,
 	})
 	ctx := context.Background() // as long as the process

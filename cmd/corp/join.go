@@ -36,6 +36,11 @@ func (s *server) advertised() string {
 	return s.url()
 }
 
+// row is what the others know of this server.
+func (s *server) row() corp.Server {
+	return corp.Server{ID: s.id, Address: s.advertised(), Gateway: s.gatewayURL(), BlobStore: s.blobs.ID(), Version: version}
+}
+
 // join makes this process one of the installation's servers. It refuses one that
 // has another secret than the others: what they seal it could not open, and their
 // keys it would not know.
@@ -52,7 +57,7 @@ func (s *server) join(ctx context.Context) error {
 			Hint:    "All servers share one secret: copy the first server's secret.key, or name it with --secret-key-file. If it is lost for good, start once with --new-secret; all keys and stored credentials are worthless then.",
 		}
 	}
-	own := corp.Server{ID: s.id, Address: s.advertised(), Gateway: s.gatewayURL(), BlobStore: s.blobs.ID(), Version: version}
+	own := s.row()
 	if err := system.RegisterServer(ctx, own); err != nil {
 		return fmt.Errorf("register the server: %w", err)
 	}

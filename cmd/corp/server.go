@@ -108,7 +108,7 @@ func (s *server) connect() (err error) {
 		return fmt.Errorf("build the gateway: %w", err)
 	}
 	s.loops = reconcile.New(reconcile.Config{
-		DB: s.db.DB, Server: s.id, Logger: s.log, TTL: times.TTL, Margin: times.Margin,
+		DB: s.db.DB, Server: s.row(), Logger: s.log, TTL: times.TTL, Margin: times.Margin,
 		Retention: s.config.retention(), RemoveBlob: s.blobs.Delete,
 	})
 	s.api, err = api.New(api.Config{
