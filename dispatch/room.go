@@ -102,7 +102,7 @@ func (s *seat) queued(q postgres.QueuedRun) {
 
 func (s *seat) add(rm *room, it scheduler.Item) {
 	if !it.NotBefore.IsZero() {
-		if time.Until(it.NotBefore) < horizon {
+		if rm.takesTimed(it) {
 			rm.keepTimed(it)
 			s.queue.Add(it)
 		}
@@ -122,6 +122,13 @@ func (s *seat) add(rm *room, it scheduler.Item) {
 		rm.known = place
 	}
 	s.queue.Add(it)
+}
+
+// takesTimed says whether a run with a time to wait for is kept: when there are
+// many, only if it comes next. The others are read when they do.
+func (rm *room) takesTimed(it scheduler.Item) bool {
+	left := time.Until(it.NotBefore)
+	return left < lately || left < horizon && len(rm.timed) < roomFor
 }
 
 func (rm *room) keepTimed(it scheduler.Item) {

@@ -178,3 +178,26 @@ func TestALongQueueTakesNoMoreMemoryThanIsMeant(t *testing.T) {
 		t.Error("the rest of the queue is not asked for")
 	}
 }
+
+// What waits for a time is in no head of a queue, so that nothing else bounds it.
+func TestAStormOfDelayedTasksFillsNoMemory(t *testing.T) {
+	t.Parallel()
+	ws := corp.NewID[corp.WorkspaceID]()
+	s := memory()
+	s.adopt(postgres.WorkspaceQueue{Workspace: ws, Plan: "free", Whole: true})
+	in := func(d time.Duration) {
+		q := queuedRun(ws, 0)
+		q.DueInMS = new(d.Milliseconds())
+		s.queued(q)
+	}
+	for range 2 * roomFor {
+		in(horizon / 2)
+	}
+	if n := s.queue.WaitingIn(ws); n != roomFor || len(s.room(ws).timed) != roomFor {
+		t.Errorf("%d wait (%d for a time), want %d", n, len(s.room(ws).timed), roomFor)
+	}
+	in(lately / 2) // it is next
+	if n := s.queue.WaitingIn(ws); n != roomFor+1 {
+		t.Errorf("%d wait: what comes next must be known", n)
+	}
+}
