@@ -113,9 +113,10 @@ func (f *flight) trace(ctx context.Context) context.Context {
 	})
 }
 
-// leave notes that the client is gone. An answer that is about to end is read on
-// for its count: clients leave at the last event that they need. Any other is cut
-// off, so that a vendor who stops then bills no more of it.
+// leave notes that the client is gone. Its answer is read on for a while: what its
+// end costs at the vendor is less than what must be booked for an answer whose
+// count never came. One that takes longer is cut off, so that a vendor who stops
+// then bills no more of it, and the run has its place again.
 func (f *flight) leave() {
 	if f.gone.Swap(true) {
 		return

@@ -35,7 +35,7 @@ func TestAClientThatHangsUpOnASlowVendorEndsTheCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			vendor := simulated(t, "  - {name: slow, reply: {text_bytes: 40000, "+c.reply+"}}\n")
-			a := newChatWorld(t, vendor, func(c *gateway.Config) { c.Times.Drain = gateway.DefaultTimes().Drain }).run(corp.Dollar)
+			a := newChatWorld(t, vendor, func(c *gateway.Config) { c.Times.Drain = time.Second }).run(corp.Dollar)
 			ctx, hangUp := context.WithCancel(t.Context())
 			defer hangUp()
 			request := a.request(ctx, message("sim/claude-sonnet-4-5", strings.Repeat("hi ", 100), "12000", c.stream))

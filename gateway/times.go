@@ -18,7 +18,7 @@ type Times struct {
 	BodyRead     time.Duration // for a client to send its request
 	ClientStall  time.Duration // a client that takes nothing for so long counts as gone
 	UpstreamIdle time.Duration // a vendor that sends nothing for so long counts as gone
-	Drain        time.Duration // how long an answer that is about to end is read on for the count after its client left; then the vendor is hung up on
+	Drain        time.Duration // how long an answer is read on for the count after its client left; then the vendor is hung up on
 	Shutdown     time.Duration // for open calls to end when the gateway stops
 }
 
@@ -30,7 +30,7 @@ func DefaultTimes() Times {
 		Wait:    30 * time.Second, Retry: 250 * time.Millisecond, Idle: 10 * time.Second,
 		Flush: 50 * time.Millisecond, Sweep: time.Second,
 		BodyRead: time.Minute, ClientStall: 2 * time.Minute, UpstreamIdle: 10 * time.Minute,
-		Drain: time.Second, Shutdown: 20 * time.Second,
+		Drain: 20 * time.Second, Shutdown: 20 * time.Second,
 	}
 }
 
