@@ -39,7 +39,7 @@ test-engine: build ## the conformance and fault suite: real processes, real kill
 	@go test -tags engine -count=1 -timeout 40m -v $(TESTFLAGS) ./scheduler ./test/engine/...
 
 test-engine-mutations: setup ## deliberate faults, which the suite must notice, each (about 15 minutes)
-	@go test -trimpath -tags mutations -count=1 -timeout 60m -v $(TESTFLAGS) ./test/engine
+	@go test -trimpath -tags mutations -count=1 -timeout 60m -parallel 2 -v $(TESTFLAGS) ./test/engine
 
 test-pg16: setup ## the database suites on PostgreSQL 16
 	@CORP_TEST_POSTGRES=16 go test -count=1 $(TESTFLAGS) ./postgres ./dispatch ./reconcile ./feed ./api

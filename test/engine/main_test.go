@@ -78,7 +78,7 @@ func run(m *testing.M) int {
 // build builds the one binary and returns where it is.
 func build(name string, flags ...string) (string, error) {
 	path := filepath.Join(shop, name)
-	cmd := exec.Command("go", append(append([]string{"build", "-trimpath"}, flags...), "-o", path, "github.com/genericcorp/corp/cmd/corp")...)
+	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-ldflags", "-s -w"}, flags...), "-o", path, "github.com/genericcorp/corp/cmd/corp")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,11 @@ type mutation struct {
 	Old       string `yaml:"old"`
 	New       string `yaml:"new"`
 	Test      string `yaml:"test"`
-	Self      bool   `yaml:"self"` // the suite itself imports what is mutated
+	Self      bool   `yaml:"self"`  // the suite itself imports what is mutated
+	Alone     bool   `yaml:"alone"` // its test is about the machine's speed: nothing else runs
+
+	noticed, said string
+	took          time.Duration
 }
 
 // A mutation that no test notices is a promise that nobody keeps. A test that
@@ -35,34 +40,33 @@ func TestEveryMutationIsNoticed(t *testing.T) {
 	all := readMutations(t)
 	work := t.TempDir()
 	suite := compile(t, filepath.Join(work, "suite.test"))
-	sound := map[string]bool{}
+	byTest := map[string][]*mutation{}
+	for _, m := range all {
+		byTest[m.Test] = append(byTest[m.Test], m)
+	}
+	t.Cleanup(func() { report(t, all) })
+	for test, some := range byTest {
+		t.Run(test, func(t *testing.T) {
+			if !some[0].Alone {
+				t.Parallel()
+			}
+			unmutated(t, suite, test)
+			for _, m := range some {
+				m.try(t, suite, filepath.Join(work, fmt.Sprint(slices.Index(all, m))))
+			}
+		})
+	}
+}
+
+// report prints what became of the mutations, and writes it where it is asked to.
+func report(t *testing.T, all []*mutation) {
 	var table strings.Builder
 	line := func(invariant, name, noticed, took, said string) {
 		fmt.Fprintf(&table, "%9s | %-55s | %-7s | %5s | %s\n", invariant, name, noticed, took, said)
 	}
 	line("invariant", "mutation", "noticed", "took", "what the test said")
-	for i, m := range all {
-		if _, known := sound[m.Test]; !known {
-			sound[m.Test] = unmutated(t, suite, m.Test)
-		}
-		began := time.Now()
-		overlay := m.overlay(t, filepath.Join(work, fmt.Sprint(i)))
-		binary := suite
-		if m.Self {
-			binary = compile(t, filepath.Join(work, fmt.Sprint(i, ".test")), "-overlay", overlay)
-		}
-		noticed, said := "yes", ""
-		err := errors.New(m.Test + " fails without a mutation, too")
-		if sound[m.Test] {
-			said, err = m.run(t, binary, overlay)
-		}
-		if err != nil {
-			noticed = "NO"
-			t.Errorf("invariant %d, %s: %v", m.Invariant, m.Name, err)
-		}
-		took := time.Since(began).Round(time.Second).String()
-		line(fmt.Sprint(m.Invariant), m.Name, noticed, took, said)
-		t.Logf("%d %s: %s (%s) %s", m.Invariant, m.Name, noticed, took, said)
+	for _, m := range all {
+		line(fmt.Sprint(m.Invariant), m.Name, cmp.Or(m.noticed, "NO"), m.took.String(), m.said)
 	}
 	_, _ = fmt.Fprintf(os.Stdout, "\n%s\n", table.String())
 	if file := os.Getenv("ENGINE_MUTATIONS_REPORT"); file != "" {
@@ -72,23 +76,38 @@ func TestEveryMutationIsNoticed(t *testing.T) {
 	}
 }
 
-// unmutated runs a test as it will be run with a mutation, and says whether it is
+// unmutated runs a test as it will be run with a mutation, and fails unless it is
 // good.
-func unmutated(t *testing.T, suite, test string) bool {
+func unmutated(t *testing.T, suite, test string) {
 	t.Helper()
 	began := time.Now()
 	out, err := invoke(t, suite, test, "")
 	took := time.Since(began).Round(time.Second)
 	if err != nil || !strings.Contains(out, "\n--- PASS: "+test+" (") {
-		t.Errorf("%s is not good without a mutation (%v):\n%s", test, took, out[max(0, len(out)-6000):])
-		return false
+		t.Fatalf("it is not good without a mutation (%v):\n%s", took, out[max(0, len(out)-6000):])
 	}
-	t.Logf("%s without a mutation: good (%v)", test, took)
-	return true
+	t.Logf("without a mutation: good (%v)", took)
+}
+
+// try has the mutation's test run on the mutated product.
+func (m *mutation) try(t *testing.T, suite, dir string) {
+	t.Helper()
+	began := time.Now()
+	overlay := m.overlay(t, dir)
+	if m.Self {
+		suite = compile(t, dir+".test", "-overlay", overlay)
+	}
+	said, err := m.run(t, suite, overlay)
+	m.noticed, m.said, m.took = "yes", said, time.Since(began).Round(time.Second)
+	if err != nil {
+		m.noticed = "NO"
+		t.Errorf("invariant %d, %s: %v", m.Invariant, m.Name, err)
+	}
+	t.Logf("%d %s: %s (%v) %s", m.Invariant, m.Name, m.noticed, m.took, said)
 }
 
 // readMutations reads the list, and fails when one of them fits no more.
-func readMutations(t *testing.T) (all []mutation) {
+func readMutations(t *testing.T) (all []*mutation) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("mutations", "mutations.yaml"))
 	if err == nil {
@@ -98,7 +117,7 @@ func readMutations(t *testing.T) (all []mutation) {
 		t.Fatal(err)
 	}
 	only := regexp.MustCompile(os.Getenv("ENGINE_ONLY"))
-	all = slices.DeleteFunc(all, func(m mutation) bool { return !only.MatchString(m.Name) })
+	all = slices.DeleteFunc(all, func(m *mutation) bool { return !only.MatchString(m.Name) })
 	for _, m := range all {
 		source, err := os.ReadFile(filepath.Join("..", "..", m.File))
 		if err != nil {
@@ -115,7 +134,7 @@ func readMutations(t *testing.T) (all []mutation) {
 }
 
 // overlay writes the mutated file and the list that has the compiler take it.
-func (m mutation) overlay(t *testing.T, dir string) string {
+func (m *mutation) overlay(t *testing.T, dir string) string {
 	t.Helper()
 	file, err := filepath.Abs(filepath.Join("..", "..", m.File))
 	if err != nil {
@@ -141,7 +160,7 @@ func (m mutation) overlay(t *testing.T, dir string) string {
 
 // run runs the test that should notice, and returns what it complained of; it
 // fails when the test does not fail.
-func (m mutation) run(t *testing.T, suite, overlay string) (said string, err error) {
+func (m *mutation) run(t *testing.T, suite, overlay string) (said string, err error) {
 	t.Helper()
 	out, err := invoke(t, suite, m.Test, overlay)
 	switch {
@@ -158,7 +177,7 @@ func (m mutation) run(t *testing.T, suite, overlay string) (said string, err err
 func invoke(t *testing.T, suite, test, overlay string) (out string, err error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), suite, "-test.v", "-test.run", "^"+test+"$", "-test.failfast", "-test.parallel", "4", "-test.timeout", "10m")
-	cmd.Env = append(os.Environ(), "ENGINE_OVERLAY="+overlay, "ENGINE_PATIENCE=25s", "ENGINE_REPORT=")
+	cmd.Env = append(os.Environ(), "ENGINE_OVERLAY="+overlay, "ENGINE_PATIENCE=20s", "ENGINE_REPORT=")
 	text, err := cmd.CombinedOutput()
 	return "\n" + string(text), err
 }
