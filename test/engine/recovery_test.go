@@ -158,3 +158,50 @@ func (s *site) stopBoth(d time.Duration) {
 		v.signal(syscall.SIGCONT)
 	}
 }
+
+// doubtBound is how long after a claim failed whose end its server cannot know
+// the same runs are offered.
+const doubtBound = 5 * time.Second
+
+// Invariant 22: a claim whose connection broke under way may have been committed.
+// The leader finds out by itself, and goes on.
+func TestAClaimWhoseEndNobodyKnowsStopsNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, plan{servers: 2})
+	w := s.tenant("unlimited")
+	r := hold(t, 22, "a claim's connection is killed under way: claims go on", doubtBound.String()+" (+ machine)")
+	for round := range 4 {
+		s.leader()
+		ids := w.submitMany(6, work("ms=1"))
+		d := newDiary()
+		stop := s.breakClaim(fmt.Sprint("late", round), d)
+		m := slowness(t)
+		began := time.Now()
+		for _, id := range ids {
+			r.took(d.await(t, id, "offer").At.Sub(began), doubtBound+m(), "from the broken claim to the offer")
+		}
+		s.awaitFinal(patience, ids...)
+		stop()
+	}
+}
+
+// breakClaim starts a runner while nobody can get at the runs, and ends the
+// connection of the claim that waits for them.
+func (s *site) breakClaim(name string, d *diary) (stop func()) {
+	s.t.Helper()
+	tx, err := s.oracle.pool.Begin(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(s.t.Context(), `LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+		s.t.Fatal(err)
+	}
+	stop = s.crew(name, s.poolKey, 6, d)
+	until(s.t, patience, "a claim to wait for the runs", func() bool {
+		return value[int](s.oracle, `
+			SELECT count(*) FILTER (WHERE pg_terminate_backend(pid))::int FROM pg_stat_activity
+			WHERE usename = 'corp_system' AND wait_event_type = 'Lock' AND query LIKE '%lease_hash%'`) > 0
+	})
+	return stop
+}
