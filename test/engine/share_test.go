@@ -49,6 +49,7 @@ func TestTurnsGoByWeightWhoeverOwnsTheQueue(t *testing.T) {
 	weights[owner] = 1
 	s.seedTasks(200_000, "ms=1", owner)
 	s.oracle.execWithin(seeding, `ANALYZE`)
+	s.readAnew()
 	s.crew("one-at-a-time", s.poolKey, 1, newDiary())
 	s.turns(420) // until it is known how long everybody's runs take
 	order := s.turns(1000)
@@ -58,9 +59,7 @@ func TestTurnsGoByWeightWhoeverOwnsTheQueue(t *testing.T) {
 	flood := hold(t, 7, "a flood of 600 free workspaces beside one plan", "the plan keeps 6/7 of the turns, within 5 % + 1")
 	many := s.seedTenants(600, "free", 1)
 	s.seedTasks(3, "ms=1", many...)
-	for _, v := range s.servers { // nobody said that these are there: have the queue read
-		v.ear.drop()
-	}
+	s.readAnew()
 	var first *time.Time // of the flood's turns: from then on it has had its due
 	until(t, patience, "the flood to arrive", func() bool {
 		first = value[*time.Time](s.oracle, `SELECT min(leased_at) FROM runs WHERE workspace_id = ANY($1)`, many)
@@ -126,6 +125,7 @@ func TestLongAndShortRunsShareSlotSeconds(t *testing.T) {
 	short, long := s.seedTenants(1, "pro", 1)[0], s.seedTenants(1, "pro", 1)[0]
 	s.seedTasks(400, "ms=1200", short)
 	s.seedTasks(400, "ms=3600", long)
+	s.readAnew()
 	s.crew("eight", s.poolKey, 8, newDiary())
 	window(t, 12*time.Second) // until the averages are known
 	const over = 40 * time.Second
