@@ -50,6 +50,9 @@ func (z zombie) try(lease corp.Lease) (accepted []string) {
 		}
 		for _, runner := range z.runners(c, lease.RunID) {
 			answer, err := c.Beat(t.Context(), runner, corp.Beat{Leases: []corp.Lease{lease}})
+			if corp.KindOf(err) == corp.KindNotFound {
+				continue // not a runner of its own
+			}
 			if err != nil || len(answer.Verdicts) != 1 || answer.Verdicts[0].Say != corp.VerdictLost {
 				accepted = append(accepted, fmt.Sprintf("beat at %s: %+v, %v", v.name, answer, err))
 			}
