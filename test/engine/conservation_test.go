@@ -31,15 +31,18 @@ func TestNothingIsLostWhereverAServerDies(t *testing.T) {
 		"cut after":   func(*server) fault { return fault{lose: true} },
 		"backends":    func(*server) fault { return fault{before: func() { s.killBackends() }} },
 	}
+	lasting := map[string]int{ // ms; a beat is to come meanwhile
+		"/v1/tasks": 150, "/poll": 150, "/ack": 150, "/entries": 150, "/finish": 150, "/cancel": 150, "/beat": int(2 * heartbeat.Milliseconds()),
+	}
 	accepted := 0
-	for _, path := range []string{"/v1/tasks", "/poll", "/ack", "/entries", "/beat", "/finish", "/cancel"} {
+	for path := range lasting {
 		for name, make := range faults {
 			for _, v := range s.servers {
 				f := make(v)
 				f.path = path
 				v.gate.strike(f)
 			}
-			ids := w.submitMany(4, work("ms=150&entries=2"))
+			ids := w.submitMany(4, work("ms=%d&entries=2", lasting[path]))
 			s.quickRetry(ids...)
 			w.cancel(ids[3])
 			s.awaitFinal(patience, ids...)
