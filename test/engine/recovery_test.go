@@ -16,9 +16,8 @@ import (
 const recoveryBound = 60 * time.Second
 
 // Invariant 22: after a storm, a drought or a restart the throughput is what it
-// was, by itself.
+// was, by itself. It runs alone: others would take of the throughput.
 func TestThroughputComesBackAfterEveryTrouble(t *testing.T) {
-	t.Parallel()
 	s := newSite(t, plan{servers: 2, args: []string{"--postgres-connections", "8"}})
 	w := s.tenant("unlimited")
 	r := hold(t, 22, "back to 95 % after retry storm, exhausted pool, killed backends, restarts", recoveryBound.String())
