@@ -4,6 +4,7 @@ package engine
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,12 +63,14 @@ var skewedBinary = sync.OnceValues(func() (string, error) {
 	}}
 	if mutation != "" {
 		text, err := os.ReadFile(mutation)
+		var more map[string]map[string]string
 		if err == nil {
-			err = json.Unmarshal(text, &overlay) // adds to what is there
+			err = json.Unmarshal(text, &more)
 		}
 		if err != nil {
 			return "", err
 		}
+		maps.Copy(overlay["Replace"], more["Replace"])
 	}
 	list, err := json.Marshal(overlay)
 	if err != nil {
