@@ -195,7 +195,11 @@ func allowed(who corp.Identity, action corp.Action) error {
 	if action == signedIn || who.Role.May(action) {
 		return nil
 	}
-	return &corp.Error{Kind: corp.KindForbidden, Message: "Your key has the role " + string(who.Role) + ", which may not do this.", Hint: "Use a key whose role has the action " + string(action) + "; an admin can make one."}
+	hint := "Use a key whose role has the action " + string(action) + "; an admin can make one."
+	if corp.RoleOperator.May(action) {
+		hint = "That is the operator's: the command line on the server's machine is signed in as such."
+	}
+	return &corp.Error{Kind: corp.KindForbidden, Message: "Your key has the role " + string(who.Role) + ", which may not do this.", Hint: hint}
 }
 
 // single refuses a parameter that is given twice where one is meant: two readers

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
@@ -98,9 +99,19 @@ func (a *API) redriveTasks(ctx context.Context, who corp.Identity, in *redriveTa
 
 func checkReason(reason corp.Reason) error {
 	if !slices.Contains(corp.Reasons(), reason) {
-		return corp.Invalid("reason", fmt.Sprintf("%q is not a reason.", reason), "See docs/states.md for the reasons.")
+		return corp.Invalid("reason", fmt.Sprintf("%q is not a reason.", reason), "The reasons are "+reasonNames()+".")
 	}
 	return nil
+}
+
+func reasonNames() string {
+	var names []string
+	for _, r := range corp.Reasons() {
+		if r != corp.ReasonNone {
+			names = append(names, string(r))
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // maxTree is how many tasks of a tree are shown.

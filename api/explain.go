@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -72,8 +73,20 @@ func explainDetail(d *huma.ErrorDetail) *corp.Error {
 		return corp.Invalid(field, "That is not an id"+wrong, "An id is the noun, an underscore and 26 more characters; a name is no id.")
 	}
 	// What remains reads "expected …" or "invalid …": the rule is the next step.
-	rule := strings.TrimPrefix(strings.TrimPrefix(message, "invalid value: "), "expected ")
+	rule := written(strings.TrimPrefix(strings.TrimPrefix(message, "invalid value: "), "expected "))
 	return corp.Invalid(field, fmt.Sprintf("The value of %q is not valid.", field), "Expected: "+rule+".")
 }
+
+// written gives a rule that ends with a number such as 3.1536e+07 that number as
+// people write it.
+func written(rule string) string {
+	start, last := rule[:strings.LastIndexByte(rule, ' ')+1], lastWord(rule)
+	if n, err := strconv.ParseFloat(last, 64); err == nil && strings.Contains(last, "e+") {
+		return start + strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	return rule
+}
+
+func lastWord(text string) string { return text[strings.LastIndexByte(text, ' ')+1:] }
 
 func lastPart(field string) string { return field[strings.LastIndexByte(field, '.')+1:] }

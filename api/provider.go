@@ -71,7 +71,7 @@ func (r providerRequest) check() (corp.ProviderSpec, error) {
 	u, err := url.Parse(spec.BaseURL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return spec, corp.Invalid("base_url", "That is not the address of a vendor.", "Write it like https://api.anthropic.com.")
+		return spec, corp.Invalid("base_url", "That is not the address of a vendor.", "Write it like https://api.anthropic.com or http://127.0.0.1:11434/v1.")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return spec, corp.Invalid("base_url", "A vendor's address has no user, query or fragment.", "Put the key into key.")
 	case r.NoKey && r.Key != "":

@@ -120,7 +120,7 @@ func (c *call) allowed() *refusal {
 	if !c.priced {
 		return &refusal{
 			status: http.StatusNotFound, stop: corp.ReasonModelUnknown, record: true,
-			message: fmt.Sprintf("The model %q of %s has no known price, so it cannot be used under a budget. Use a model of the price book, or remove the budget.", c.model, c.to.vendor()),
+			message: fmt.Sprintf("The model %q of %s has no known price, so it cannot be used under a budget. Use a model of the price book, have the operator add its price (corp price add; it holds within 30 seconds), or remove the budget.", c.model, c.to.vendor()),
 		}
 	}
 	if why := c.request.BoundNeeds(c.quote.ContextWindow); why != "" {

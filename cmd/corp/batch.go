@@ -76,6 +76,11 @@ has the fields of the API; ref names it for the after of others:
 		if err != nil {
 			return err
 		}
+		if repo == "" {
+			if err := haveSources(spec.Tasks); err != nil {
+				return err
+			}
+		}
 		c, err := o.connect()
 		if err != nil {
 			return err
@@ -101,13 +106,26 @@ has the fields of the API; ref names it for the after of others:
 	return cmd
 }
 
+func hasSource(t *corp.TaskSpec) bool {
+	return t.RepositoryID != nil || t.RepositoryURL != "" || t.SourceID != nil
+}
+
+func haveSources(tasks []corp.BatchTask) error {
+	for i := range tasks {
+		if !hasSource(&tasks[i].TaskSpec) {
+			return usageError{corp.Invalid("repo", fmt.Sprintf("The task tasks[%d] does not say where its code is.", i), "Name a repository for all such tasks with --repo, or give the task a repository_url.")}
+		}
+	}
+	return nil
+}
+
 // giveSource gives the tasks that do not say where their code is the repository
 // that the user named. A path is uploaded once for each base.
 func (o *options) giveSource(ctx context.Context, c *client.Client, repo string, tasks []corp.BatchTask) error {
 	found := map[string]corp.TaskSpec{}
 	for i := range tasks {
 		t := &tasks[i].TaskSpec
-		if t.RepositoryID != nil || t.RepositoryURL != "" || t.SourceID != nil {
+		if hasSource(t) {
 			continue
 		}
 		source, known := found[t.Base]
@@ -130,7 +148,7 @@ func readBatch(in io.Reader, name string) (spec corp.BatchSpec, err error) {
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {
-			return spec, usageError{fmt.Errorf("read the batch: %w", err)}
+			return spec, usageError{&corp.Error{Kind: corp.KindInvalid, Field: "file", Message: "The file cannot be read.", Hint: "Name a file with tasks, or - for the standard input.", Err: err}}
 		}
 		defer func() { _ = file.Close() }()
 		in = file
@@ -161,11 +179,11 @@ func readLines(text []byte) (tasks []corp.BatchTask, err error) {
 		}
 		var t corp.BatchTask
 		if err := strictly(line, &t); err != nil {
-			return nil, usageError{corp.Invalid("file", fmt.Sprintf("Line %d is not a task: %v.", i+1, err), "Each line is one JSON object with the fields of a task.")}
+			return nil, notATask(fmt.Sprintf("line %d", i+1), err)
 		}
 		tasks = append(tasks, t)
 	}
-	return tasks, nil
+	return tasks, holdsSome(tasks)
 }
 
 // readTree reads a list of tasks or an object that has one. It ends with JSON, so
@@ -173,19 +191,56 @@ func readLines(text []byte) (tasks []corp.BatchTask, err error) {
 func readTree(text []byte, format string, read func([]byte, any) error) (spec corp.BatchSpec, err error) {
 	var v any
 	if err := read(text, &v); err != nil {
-		return spec, usageError{corp.Invalid("file", fmt.Sprintf("The file is not %s: %v.", format, err), "See \"corp batch submit --help\" for what it looks like.")}
+		return spec, usageError{corp.Invalid("file", fmt.Sprintf("The file is not %s: %v.", format, err), batchHint)}
 	}
 	if list, bare := v.([]any); bare {
 		v = map[string]any{"tasks": list}
 	}
+	var raw struct {
+		Tasks []json.RawMessage `json:"tasks"`
+	}
 	text, err = json.Marshal(v)
 	if err == nil {
-		err = strictly(text, &spec)
+		err = strictly(text, &raw)
 	}
 	if err != nil {
-		return spec, usageError{corp.Invalid("file", fmt.Sprintf("The file does not hold tasks: %v.", err), "See \"corp batch submit --help\" for what it looks like.")}
+		return spec, usageError{corp.Invalid("file", "The file does not hold a list of tasks: "+inWords(err)+".", batchHint)}
 	}
-	return spec, nil
+	spec.Tasks = make([]corp.BatchTask, len(raw.Tasks))
+	for i, task := range raw.Tasks {
+		if err := strictly(task, &spec.Tasks[i]); err != nil {
+			return spec, notATask(fmt.Sprintf("tasks[%d]", i), err)
+		}
+	}
+	return spec, holdsSome(spec.Tasks)
+}
+
+const batchHint = "See \"corp batch submit --help\" for what it looks like."
+
+func holdsSome(tasks []corp.BatchTask) error {
+	if len(tasks) == 0 {
+		return usageError{corp.Invalid("file", "The file holds no task.", batchHint)}
+	}
+	return nil
+}
+
+func notATask(place string, err error) error {
+	return usageError{corp.Invalid(place, "That is not a task: "+inWords(err)+".", "The fields and their types are those of a batch's tasks in docs/openapi.yaml.")}
+}
+
+// inWords says what is wrong with a value in the words of whoever wrote it,
+// which are not those of our types.
+func inWords(err error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if wrong.Field == "" {
+			return "it is a " + wrong.Value
+		}
+		return fmt.Sprintf("the field %q cannot be a %s", strings.TrimPrefix(wrong.Field, "TaskSpec."), wrong.Value)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "it ends too early"
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 // strictly reads one JSON value; a field that nobody knows is a mistake of the user's.

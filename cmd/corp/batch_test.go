@@ -59,9 +59,44 @@ func TestAMistakeInABatchFileIsOneOfTheUsers(t *testing.T) {
 		if _, ok := errors.AsType[usageError](err); !ok {
 			t.Errorf("%s: %v", name, err)
 		}
-		if name == "line.jsonl" && !strings.Contains(err.Error(), "Line 2") {
-			t.Error(err)
+		if strings.Contains(err.Error(), "BatchTask") || strings.Contains(err.Error(), "TaskSpec") {
+			t.Errorf("%s shows our types: %v", name, err)
 		}
+	}
+}
+
+func TestAMistakeInABatchFileIsNamedByItsPlace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ text, field, says string }{
+		"field.yaml": {"- prompt: x\n- promt: y", "tasks[1]", `"promt"`},
+		"field.json": {`{"tasks":[{"prompt":"x"},{"prompt":"y","bogus":1}]}`, "tasks[1]", `"bogus"`},
+		"type.yaml":  {"- prompt: x\n- {prompt: y, priority: high}", "tasks[1]", `"priority" cannot be a string`},
+		"task.yaml":  {"- prompt: x\n- hello", "tasks[1]", "it is a string"},
+		"line.jsonl": {"{\"prompt\":\"x\"}\n{\"promt\":\"x\"}", "line 2", `"promt"`},
+		"cut.jsonl":  {"{\"prompt\":\"x\"}\n\n{\"prompt\":", "line 3", "ends too early"},
+		"outer.yaml": {"taks: []", "file", `"taks"`},
+		"empty.yaml": {"", "file", "holds no task"},
+		"none.json":  {"[]", "file", "holds no task"},
+		"none.jsonl": {"\n\n", "file", "holds no task"},
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readBatch(nil, file)
+		e, ok := errors.AsType[*corp.Error](err)
+		if !ok || e.Field != c.field || !strings.Contains(e.Message, c.says) || e.Hint == "" {
+			t.Errorf("%s: %+v", name, err)
+		}
+	}
+}
+
+func TestATaskOfABatchWithoutCodeIsNamed(t *testing.T) {
+	t.Parallel()
+	err := haveSources([]corp.BatchTask{{TaskSpec: corp.TaskSpec{RepositoryURL: "https://git.example.com/a.git"}}, {}})
+	if e, ok := errors.AsType[*corp.Error](err); !ok || e.Field != "repo" || !strings.Contains(e.Message, "tasks[1]") {
+		t.Error(err)
 	}
 }
 
@@ -70,7 +105,7 @@ func TestATasksPlaceAmongOthersIsReadFromFlags(t *testing.T) {
 	a, b, c := corp.NewID[corp.TaskID](), corp.NewID[corp.TaskID](), corp.NewID[corp.TaskID]()
 	read := func(args ...string) (spec corp.TaskSpec, err error) {
 		var g graphFlags
-		cmd := &cobra.Command{RunE: func(*cobra.Command, []string) error { return g.read(&spec) }, SilenceErrors: true, SilenceUsage: true}
+		cmd := &cobra.Command{RunE: func(cmd *cobra.Command, _ []string) error { return g.read(cmd.Flags(), &spec) }, SilenceErrors: true, SilenceUsage: true}
 		g.add(cmd)
 		cmd.SetArgs(args)
 		return spec, cmd.Execute()
@@ -80,9 +115,10 @@ func TestATasksPlaceAmongOthersIsReadFromFlags(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	for _, args := range [][]string{{"--after", "x"}, {"--parent", "run_x"}, {"--on-failure", "continue"}} {
-		if _, err := read(args...); err == nil {
-			t.Errorf("%v is taken", args)
+	for _, args := range [][]string{{"--after", "x"}, {"--after", ""}, {"--parent", "run_x"}, {"--parent", ""}, {"--on-failure", "continue"}} {
+		_, err := read(args...)
+		if e, ok := errors.AsType[*corp.Error](err); !ok || e.Field != strings.TrimPrefix(args[0], "--") {
+			t.Errorf("%q: %v", args, err)
 		}
 	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +39,7 @@ func openDatabase(ctx context.Context, c *config, log *slog.Logger) (_ *database
 	}
 	if d.DB, err = postgres.Open(ctx, settings); err != nil {
 		d.close(log)
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, fmt.Errorf("open the database: %w", turnedAway(err))
 	}
 	prices, err := pricebook.Prices()
 	if err == nil {
@@ -51,6 +53,22 @@ func openDatabase(ctx context.Context, c *config, log *slog.Logger) (_ *database
 		return nil, fmt.Errorf("prepare the database: %w", err)
 	}
 	return d, nil
+}
+
+// turnedAway says what to do about a database that answers, but knows no such
+// login or no such database: most of the time it was never prepared.
+func turnedAway(err error) error {
+	state, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err)
+	if !ok || !slices.Contains([]string{"28000", "28P01", "3D000"}, state.SQLState()) {
+		return err
+	}
+	return &corp.Error{
+		Kind: corp.KindInvalid, Field: "postgres-url", Message: "The database does not let the server in.",
+		Hint: "If it is new, run \"corp migrate\" first; else compare user, password and database of CORP_POSTGRES_URL and CORP_POSTGRES_SYSTEM_URL.", Err: state,
+	}
 }
 
 func startInside(ctx context.Context, c *config, log *slog.Logger) (*embedded.Server, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
@@ -27,19 +28,24 @@ func (g *graphFlags) add(cmd *cobra.Command) {
 	f.StringVar(&g.parent, "parent", "", "the task that this one is a part of; cancelling that cancels this")
 }
 
-func (g *graphFlags) read(spec *corp.TaskSpec) error {
+func (g *graphFlags) read(f *pflag.FlagSet, spec *corp.TaskSpec) error {
+	// An empty value is a script's unset variable: the task would start at once, or
+	// outlive the tree that it was to be a part of.
+	if f.Changed("after") && len(g.after) == 0 {
+		return usageError{corp.Invalid("after", "No task is named.", "Name those that it follows, or leave --after out.")}
+	}
 	if g.onFailure != "" && len(g.after) == 0 {
 		return usageError{corp.Invalid("on-failure", "There is no task to fail.", "Name one with --after.")}
 	}
 	for _, text := range g.after {
-		id, err := parseArg[corp.TaskID](strings.TrimSpace(text))
+		id, err := parseFlag[corp.TaskID]("after", strings.TrimSpace(text))
 		if err != nil {
 			return err
 		}
 		spec.After = append(spec.After, corp.Dependency{TaskID: id, OnFailure: g.onFailure})
 	}
-	if g.parent != "" {
-		id, err := parseArg[corp.TaskID](g.parent)
+	if f.Changed("parent") {
+		id, err := parseFlag[corp.TaskID]("parent", g.parent)
 		if err != nil {
 			return err
 		}
@@ -178,11 +184,11 @@ func (o *options) redriveMatching(ctx context.Context, c *client.Client, r redri
 		if done.More {
 			more = " There are more."
 		}
-		verb := "were redriven"
+		verb := "redriven"
 		if spec.DryRun {
 			verb = "would be redriven"
 		}
-		row(w, fmt.Sprintf("%d tasks %s.%s", done.Redriven, verb, more))
+		row(w, fmt.Sprintf("%s %s.%s", count(done.Redriven, "task"), verb, more))
 	})
 }
 
@@ -196,7 +202,7 @@ func (r *redriveFlags) read(ctx context.Context, c *client.Client) (corp.Redrive
 		return spec, usageError{corp.Invalid("limit", "The limit is not negative.", "Leave it out for all.")}
 	}
 	if r.batch != "" {
-		id, err := parseArg[corp.BatchID](r.batch)
+		id, err := parseFlag[corp.BatchID]("batch", r.batch)
 		if err != nil {
 			return spec, err
 		}

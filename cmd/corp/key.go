@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -84,6 +85,15 @@ func parseArg[I corp.AnyID](text string) (I, error) {
 		return id, usageError{err}
 	}
 	return id, nil
+}
+
+// parseFlag is parseArg for a flag, which the error names.
+func parseFlag[I corp.AnyID](flag, text string) (I, error) {
+	id, err := corp.ParseID[I](text)
+	if e, ok := errors.AsType[*corp.Error](err); ok {
+		return id, usageError{corp.Invalid(flag, e.Message, e.Hint)}
+	}
+	return id, err
 }
 
 // optionalArg is parseArg for what may be left out.

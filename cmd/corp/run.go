@@ -54,7 +54,7 @@ Exit code: 0 the run succeeded and its check passed, 2 the input is wrong,
 		if err := r.delayFlags.read(&r.spec, now); err != nil {
 			return err
 		}
-		if err := r.graphFlags.read(&r.spec); err != nil {
+		if err := r.graphFlags.read(cmd.Flags(), &r.spec); err != nil {
 			return err
 		}
 		c, err := o.connect()

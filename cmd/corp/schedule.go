@@ -56,7 +56,7 @@ func newSchedule(o *options) *cobra.Command {
 type timetableFlags struct{ cron, zone, missed string }
 
 func (t *timetableFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&t.cron, "cron", "", `minute, hour, day of month, month, day of week, like "30 2 * * 1-5"; or @hourly, @daily, @weekly, @monthly`)
+	f.StringVar(&t.cron, "cron", "", `minute, hour, day of month, month, day of week, like "30 2 * * 1-5"; or @hourly, @daily, @weekly, @monthly, @yearly`)
 	f.StringVar(&t.zone, "time-zone", "", "whose clocks that is about, like Europe/Berlin (default: UTC)")
 	f.StringVar(&t.missed, "missed", "", "times that passed while nobody served: run_once (the default) or skip")
 }
@@ -82,6 +82,9 @@ task starts from it; with a URL or a kept repository each starts from what is th
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := task.read(cmd.Flags(), time.Now()); err != nil {
 			return err
+		}
+		if task.spec.DeadlineAt != nil {
+			return usageError{corp.Invalid("deadline", "A task that is repeated cannot have one moment as its deadline.", "Write how long each has from its submission, like 2h.")}
 		}
 		task.spec.Prompt = strings.Join(args[1:], " ")
 		c, err := o.connect()
@@ -119,6 +122,9 @@ func newScheduleUpdate(o *options) *cobra.Command {
 			if cmd.Flags().Changed(flag) {
 				take()
 			}
+		}
+		if u == (corp.ScheduleUpdate{}) {
+			return usageError{corp.Invalid("cron", "Nothing is said that is to change.", "Give --cron, --time-zone, --missed or --name.")}
 		}
 		c, err := o.connect()
 		if err != nil {

@@ -74,8 +74,11 @@ func (s *specFlags) read(f *pflag.FlagSet, now time.Time) error {
 		return err
 	}
 	at, err := parseTime("deadline", s.deadline, now)
+	if err != nil {
+		return usageError{corp.Invalid("deadline", "That is neither a time nor how long.", "Write it like 2h, 22:30, 2026-05-01 22:30 or 2026-05-01T22:30:00Z.")}
+	}
 	s.spec.DeadlineAt = &at
-	return err
+	return nil
 }
 
 // delayFlags say when a task starts that is submitted now.
@@ -103,10 +106,16 @@ func (d *delayFlags) read(spec *corp.TaskSpec, now time.Time) (err error) {
 	return err
 }
 
+// maxAhead is how far ahead the server takes a start or a deadline.
+const maxAhead = 365 * 24 * time.Hour
+
 // seconds rounds up, so that what was asked for is never cut short.
 func seconds(flag string, d time.Duration) (int64, error) {
 	if d <= 0 {
 		return 0, usageError{corp.Invalid(flag, "That is not a time to come.", "Write it like 90s, 10m or 2h.")}
+	}
+	if d > maxAhead {
+		return 0, usageError{corp.Invalid(flag, "That is more than a year ahead.", "Write a shorter time, like 90s, 10m or 2h.")}
 	}
 	return int64((d + time.Second - 1) / time.Second), nil
 }

@@ -74,6 +74,8 @@ func TestFlagsOfTimeThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"--in", "-1m"},
 		{"--in", "soon"},
+		{"--in", "9000h"},
+		{"--deadline", "9000h"},
 		{"--at", "tomorrow"},
 		{"--at", "25:00"},
 		{"--at", "2026-02-30 08:00"},

@@ -159,7 +159,7 @@ func showPlace(w *tabwriter.Writer, t corp.Task) {
 		row(w, "batch", *t.BatchID)
 	}
 	if t.Redrives > 0 {
-		row(w, "redriven", fmt.Sprintf("%d times", t.Redrives))
+		row(w, "redriven", count(t.Redrives, "time"))
 	}
 }
 

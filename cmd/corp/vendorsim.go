@@ -30,7 +30,7 @@ the scenarios; "--scenario example" plays the built-in example.`,
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:7500", "address")
 	f.StringSliceVar(&files, "scenario", nil, "scenario file, or the name of a built-in one; the first that matches answers")
-	f.StringSliceVar(&keys, "api-key", nil, "accept only these keys (default: any)")
+	f.StringSliceVar(&keys, "api-key", nil, "accept only these keys (default: any, but none is refused)")
 	f.StringVar(&journal, "journal", "", "file that gets a JSON line per call")
 	_ = cmd.MarkFlagRequired("scenario")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -1,0 +1,43 @@
+package api
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/genericcorp/corp"
+)
+
+func TestARuleIsSaidInNumbersThatPeopleWrite(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]string{
+		"expected number <= 3.1536e+07":        "Expected: number <= 31536000.",
+		"expected number <= 9":                 "Expected: number <= 9.",
+		"expected string to match pattern ^e+": "Expected: string to match pattern ^e+.",
+		"expected array":                       "Expected: array.",
+	} {
+		if got := explainDetail(&huma.ErrorDetail{Location: "body.delay_seconds", Message: message}); got.Hint != want || got.Field != "delay_seconds" {
+			t.Errorf("%s: %+v", message, got)
+		}
+	}
+}
+
+func TestWhatOnlyTheOperatorMayIsNotSentToAnAdmin(t *testing.T) {
+	t.Parallel()
+	for action, admin := range map[corp.Action]bool{corp.PriceWrite: false, corp.ServerRead: false, corp.WorkspaceManage: false, corp.ProviderWrite: true} {
+		err, ok := errors.AsType[*corp.Error](allowed(corp.Identity{Role: corp.RoleMember}, action))
+		if !ok || strings.Contains(err.Hint, "admin") != admin || strings.Contains(err.Hint, "operator") == admin {
+			t.Errorf("%s: %+v", action, err)
+		}
+	}
+}
+
+func TestAReasonThatIsNoneIsAnsweredWithTheList(t *testing.T) {
+	t.Parallel()
+	err, ok := errors.AsType[*corp.Error](checkReason("nonsense"))
+	if !ok || !strings.Contains(err.Hint, "provider_unavailable, repository") || strings.Contains(err.Hint, ", ,") {
+		t.Error(err)
+	}
+}
