@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -31,7 +32,7 @@ func newCall(o *options) *cobra.Command {
 		header: []any{"AT", "MODEL", "OUTCOME", "FRESH", "CACHE READ", "CACHE WRITE", "OUTPUT", "COST", "MS", "NOTE", "RUN"},
 		columns: func(k corp.Call) []any {
 			return []any{
-				k.At.Format(time.TimeOnly), k.Provider + "/" + k.ModelServed, k.Outcome, k.Usage.FreshInput, k.Usage.CacheRead,
+				k.At.Format(time.TimeOnly), modelOf(k), k.Outcome, k.Usage.FreshInput, k.Usage.CacheRead,
 				k.Usage.CacheWriteShort + k.Usage.CacheWriteLong, k.Usage.Output, k.Cost, k.LatencyMS, callNote(k), k.RunID,
 			}
 		},
@@ -108,4 +109,16 @@ func parseSince(text string) (time.Time, error) {
 		return t, usageError{corp.Invalid("since", fmt.Sprintf("%q is neither a day nor a duration.", text), "Write 2026-01-31, or 24h.")}
 	}
 	return t, nil
+}
+
+// modelOf names the model that answered; without an answer, the one that was asked.
+func modelOf(k corp.Call) string {
+	model := k.ModelServed
+	if model == "" {
+		model = k.ModelAsked
+	}
+	if k.Provider == "" {
+		return model
+	}
+	return k.Provider + "/" + strings.TrimPrefix(model, k.Provider+"/")
 }
