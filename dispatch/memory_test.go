@@ -282,6 +282,7 @@ func TestAnIdleLeaderHardlyAsksTheDatabase(t *testing.T) {
 	if _, err := w.DB.In(ws).UpdateWorkspace(t.Context(), corp.ActorSystem, corp.WorkspaceUpdate{Concurrency: &one}); err != nil {
 		t.Fatal(err)
 	}
+	w.d.Wake(postgres.Notice{Kind: postgres.NoticeLimits, Workspace: ws})
 	for range 5 {
 		submit(t, w.DB, ws, corp.TaskSpec{})
 	}

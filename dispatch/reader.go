@@ -49,6 +49,11 @@ type outcome struct {
 type underway struct {
 	fences int
 	marks  map[corp.WorkspaceID]map[corp.RunID]mark
+	limits map[corp.WorkspaceID]struct{} // whose limits have changed
+}
+
+func (s *seat) newUnderway() *underway {
+	return &underway{fences: s.fences, marks: map[corp.WorkspaceID]map[corp.RunID]mark{}, limits: map[corp.WorkspaceID]struct{}{}}
 }
 
 // readOn does readings, one at a time, until ctx ends.
@@ -88,7 +93,7 @@ func (s *seat) readNext(now time.Time) {
 	if s.under != nil || s.wanted.next(now, len(s.polls) > 0).After(now) {
 		return
 	}
-	s.under = &underway{fences: s.fences, marks: map[corp.WorkspaceID]map[corp.RunID]mark{}}
+	s.under = s.newUnderway()
 	s.jobs <- s.mostUrgent(now)
 }
 
@@ -395,6 +400,9 @@ func (s *seat) adopt(r postgres.WorkspaceQueue) {
 	s.dropGone(r)
 	s.queue.SyncWorkspace(r.Workspace, waiting, held, r.Whole, now)
 	rm.reached(r)
+	if _, newer := s.under.limits[r.Workspace]; newer {
+		s.queue.Forget(r.Workspace)
+	}
 	s.trust(r.Workspace)
 }
 

@@ -69,6 +69,8 @@ func (s *seat) note(n postgres.Notice) {
 	switch {
 	case n.Kind == postgres.NoticeResync:
 		s.wanted.sweepAll()
+	case n.Kind == postgres.NoticeLimits:
+		s.limited(n.Workspace)
 	case n.Run.IsZero():
 		s.wanted.look(n.Workspace)
 	case n.Queued != nil:
@@ -77,6 +79,16 @@ func (s *seat) note(n postgres.Notice) {
 		s.ended(n.Workspace, n.Run)
 	default:
 		s.wanted.run(postgres.RunRef{Workspace: n.Workspace, RunID: n.Run})
+	}
+}
+
+// limited has a workspace get nothing until its new limits are read: what is
+// submitted after a limit was set must not pass it.
+func (s *seat) limited(ws corp.WorkspaceID) {
+	s.queue.Forget(ws)
+	s.wanted.look(ws)
+	if s.under != nil {
+		s.under.limits[ws] = struct{}{}
 	}
 }
 

@@ -17,7 +17,7 @@ func memory() *seat {
 	return s
 }
 
-func (s *seat) begin() { s.under = &underway{marks: map[corp.WorkspaceID]map[corp.RunID]mark{}} }
+func (s *seat) begin() { s.under = s.newUnderway() }
 
 func queuedRun(ws corp.WorkspaceID, age time.Duration) postgres.QueuedRun {
 	return postgres.QueuedRun{Workspace: ws, RunID: corp.NewID[corp.RunID](), Runtime: corp.RuntimeBuiltin, CreatedAt: time.Now().Add(-age)}
@@ -199,5 +199,44 @@ func TestAStormOfDelayedTasksFillsNoMemory(t *testing.T) {
 	in(lately / 2) // it is next
 	if n := s.queue.WaitingIn(ws); n != roomFor+1 {
 		t.Errorf("%d wait: what comes next must be known", n)
+	}
+}
+
+// A limit that was set before tasks were submitted holds for them, although it
+// takes a reading to know it.
+func TestNothingIsOfferedByLimitsThatHaveChanged(t *testing.T) {
+	t.Parallel()
+	ws := corp.NewID[corp.WorkspaceID]()
+	rows := postgres.WorkspaceQueue{Workspace: ws, Plan: "free", Whole: true, Head: []postgres.QueuedRun{queuedRun(ws, time.Minute)}}
+	changed := postgres.Notice{Kind: postgres.NoticeLimits, Workspace: ws}
+	picked := func(s *seat) bool {
+		_, ok := s.queue.Pick(scheduler.Runner{Runtimes: []string{corp.RuntimeBuiltin}}, time.Now())
+		return ok
+	}
+	s := memory()
+	s.adopt(rows)
+	s.under = nil
+	s.note(changed)
+	if picked(s) {
+		t.Error("by the old limits")
+	}
+	s.begin()
+	s.note(changed) // while they are read
+	s.adopt(rows)
+	if picked(s) {
+		t.Error("by limits that are older than the change")
+	}
+	if _, wanted := s.wanted.looks[ws]; !wanted {
+		t.Error("nobody reads the new ones")
+	}
+	s.begin()
+	s.adopt(rows)
+	if !picked(s) {
+		t.Error("the new limits are known, and nothing is offered")
+	}
+	s.note(changed) // with nothing queued
+	s.queued(queuedRun(ws, 0))
+	if picked(s) {
+		t.Error("by the old limits, for what came later")
 	}
 }

@@ -221,7 +221,7 @@ func TestTheReasonOfAnEndIsClear(t *testing.T) {
 		{"deltas out of nowhere", []reply{func(w http.ResponseWriter, _ *http.Request) {
 			event(w, "content_block_delta", obj{"index": 3, "delta": obj{"type": "text_delta", "text": "x"}})
 		}}, nil, acp.StopRefusal, corp.ReasonProviderDown, "has not begun", 4},
-		{"silent for ever", []reply{func(w http.ResponseWriter, r *http.Request) { begin(w); <-r.Context().Done() }}, func(c *Config) { c.Patience.Idle, c.Patience.Tries = 50*time.Millisecond, 2 }, acp.StopRefusal, corp.ReasonProviderDown, "nothing arrived for too long", 2},
+		{"silent for ever", []reply{func(w http.ResponseWriter, r *http.Request) { begin(w); <-r.Context().Done() }}, func(c *Config) { c.Patience.Idle, c.Patience.Tries = time.Second, 2 }, acp.StopRefusal, corp.ReasonProviderDown, "nothing arrived for too long", 2},
 		{"redirected", []reply{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
 			w.WriteHeader(http.StatusFound)
