@@ -1,12 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/genericcorp/corp"
 )
@@ -23,8 +23,9 @@ func TestStepsComeBackWholeAndOnlyUnderTheLease(t *testing.T) {
 		}
 	}
 	got, err := o.runner().Steps(ctx, offer.Lease)
-	if diff := cmp.Diff(corp.Journal{Number: 1, Steps: want}, got); err != nil || diff != "" {
-		t.Errorf("%v\n%.500s", err, diff)
+	same := func(a, b corp.Step) bool { return a.Key == b.Key && bytes.Equal(a.Output, b.Output) } // cmp.Diff takes seconds for megabytes
+	if err != nil || got.Number != 1 || !slices.EqualFunc(want, got.Steps, same) {
+		t.Errorf("%d steps of journal %d, %v", len(got.Steps), got.Number, err)
 	}
 	newer, older, forged := offer.Lease, offer.Lease, offer.Lease
 	newer.Epoch++

@@ -245,15 +245,19 @@ func (s *server) pause(t *testing.T, meanwhile func()) {
 // M3: one budget, two gateways that do not speak to each other.
 func TestTwoGatewaysNeverPassOneBudget(t *testing.T) {
 	t.Parallel()
-	const limit = 500_000_000
+	const limit, slots = 2_000_000_000, 4 // so that neither gateway can reserve all of it
 	f := startFleet(t)
 	v := newVendor(t, spender)
 	f.servers[0].with(v)
-	f.servers[0].must("workspace", "set", "--budget", "0.50")
+	f.servers[0].must("workspace", "set", "--budget", "2")
 	for i := range f.servers {
-		f.servers[0].startRunnerAt(f.urls(i), []string{"one", "two"}[i], 10)
+		f.servers[0].startRunnerAt(f.urls(i), []string{"one", "two"}[i], slots)
 	}
-	for _, id := range f.servers[0].submitMany(20, "Spend what you can.") {
+	wait(t, "both runners to be there", func() bool {
+		list, err := f.servers[0].Runners(t.Context(), corp.Page{})
+		return err == nil && len(list.Items) == 2
+	})
+	for _, id := range f.servers[0].submitMany(2*slots, "Spend what you can.") {
 		if task := f.servers[1].awaitTask(id); task.State == corp.TaskSucceeded {
 			t.Errorf("task %s succeeded: the budget stopped nothing", id)
 		}
