@@ -65,7 +65,7 @@ func Invalid(field, message, hint string) *Error {
 // NotFound reports an object that does not exist or belongs to another
 // workspace: the two are never told apart.
 func NotFound(noun string) *Error {
-	return &Error{Kind: KindNotFound, Message: "There is no such " + noun + ".", Hint: "Check the id, and that your key belongs to the same workspace."}
+	return &Error{Kind: KindNotFound, Message: "There is no such " + noun + ".", Hint: "Check its name or id, and that your key belongs to the same workspace."}
 }
 
 // Conflict reports that the present state does not allow the change.
