@@ -144,7 +144,7 @@ func TestAClaimIsFencedByTheTerm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `SELECT FROM tasks WHERE run_id = $1 FOR UPDATE`, queue[0].RunID); err != nil {
+	if _, err := tx.Exec(t.Context(), `SELECT FROM event_heads WHERE workspace_id = $1 FOR UPDATE`, queue[0].Workspace); err != nil {
 		t.Fatal(err)
 	}
 	claimed := make(chan time.Time, 1)
