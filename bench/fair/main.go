@@ -136,14 +136,14 @@ type round struct {
 	wall, cpu time.Duration
 	turns     int
 	mu        sync.Mutex
-	of        map[corp.WorkspaceID]int
+	of        map[corp.WorkspaceID]float64 // slot-seconds, each run at least one
 }
 
 func (r *round) each() float64 { return float64(r.cpu.Microseconds()) / float64(r.turns) }
 
 // turns has eight runners carry out so many runs, each of them 25 at a time.
 func (s *stage) turns(ctx context.Context, n int) (*round, error) {
-	r := &round{turns: n, of: map[corp.WorkspaceID]int{}}
+	r := &round{turns: n, of: map[corp.WorkspaceID]float64{}}
 	var left atomic.Int64
 	left.Store(int64(n))
 	m := measure.Start(s.pg.Pid())
@@ -176,6 +176,7 @@ func (s *stage) carryOut(ctx context.Context, runner dispatch.Runner, seq int64,
 		pause(ctx, 50*time.Millisecond) // it does not lead yet
 		return nil
 	}
+	leased := time.Now()
 	for _, offer := range answer.Offers {
 		ws := s.workspaceOf(ctx, offer.RunID)
 		db := s.db.In(ws)
@@ -188,7 +189,7 @@ func (s *stage) carryOut(ctx context.Context, runner dispatch.Runner, seq int64,
 		s.leader.Finished(ws, offer.RunID)
 		left.Add(-1)
 		r.mu.Lock()
-		r.of[ws]++
+		r.of[ws] += max(1, time.Since(leased).Seconds())
 		r.mu.Unlock()
 	}
 	return err

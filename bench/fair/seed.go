@@ -93,19 +93,19 @@ func (s *stage) workspaceOf(_ context.Context, run corp.RunID) (ws corp.Workspac
 	return ws
 }
 
-// shares compares what each plan got with its weight.
+// shares compares the slot-seconds that each plan got with its weight.
 func (s *stage) shares(r *round) {
 	weights := map[string]float64{"free": 1, "starter": 3, "pro": 6, "enterprise": 12}
-	got, all := map[string]int{}, 0
+	got, all := map[string]float64{}, 0.0
 	for ws, n := range r.of {
 		got[plans[int(binary.BigEndian.Uint32(ws[12:]))%4]] += n
 		all += n
 	}
 	worst := 0.0
 	for plan, weight := range weights {
-		want := weight / 22 * float64(all)
-		worst = max(worst, math.Abs(float64(got[plan])-want)/want)
-		fmt.Printf("| turns of %s, wanted %.0f | %d |\n", plan, want, got[plan])
+		want := weight / 22 * all
+		worst = max(worst, math.Abs(got[plan]-want)/want)
+		fmt.Printf("| slot-seconds of %s, wanted %.0f | %.0f |\n", plan, want, got[plan])
 	}
-	fmt.Printf("| greatest difference from a plan's weight, %% | %.1f |\n| turns of the workspace that owns half of all | %d |\n", 100*worst, r.of[s.workspaceOf(context.Background(), corp.RunID{})])
+	fmt.Printf("| greatest difference from a plan's weight, %% | %.1f |\n| slot-seconds of the workspace that owns half of all | %.0f |\n", 100*worst, r.of[s.workspaceOf(context.Background(), corp.RunID{})])
 }
