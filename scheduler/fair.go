@@ -9,15 +9,16 @@ import (
 )
 
 const (
-	// firstGuess is how long a workspace's runs are thought to take before any
-	// of them has ended.
+	// firstGuess is how long a plan's runs are thought to take before any of them
+	// has ended.
 	firstGuess = 30 * time.Second
 	// leastCost is what a run costs at least, and mostGuess what it is thought
 	// to cost at most, before it has.
 	leastCost = time.Second
 	mostGuess = time.Hour
-	// novelty is the weight of the newest run in a workspace's average.
-	novelty = 0.3
+	// novelty is the weight of the newest run in a workspace's average, and in that
+	// of its plan, which has many workspaces.
+	novelty, planNovelty = 0.3, 0.05
 )
 
 // account is a place in an order of weighted shares.
@@ -76,7 +77,27 @@ func (s *Scheduler) Start(h Held) {
 	s.Remove(h.Run)
 }
 
-func (ws *workspace) guess() time.Duration { return min(max(ws.average, leastCost), mostGuess) }
+// guess is what a run of the workspace will cost: as much as those before it, and
+// before its first has ended as much as those of its plan. A guess that is far
+// off would favour the plans of which little is in hand: what they get back is
+// less often more than a turn, which is all that counts against the clock.
+func (ws *workspace) guess() time.Duration {
+	average := ws.class.average
+	if ws.ran {
+		average = ws.average
+	}
+	return min(max(average, leastCost), mostGuess)
+}
+
+// learn takes what a run has cost into the averages.
+func (ws *workspace) learn(took time.Duration) {
+	took = min(took, mostGuess)
+	if !ws.ran {
+		ws.ran, ws.average = true, ws.class.average
+	}
+	ws.average += time.Duration(novelty * float64(took-ws.average))
+	ws.class.average += time.Duration(planNovelty * float64(took-ws.class.average))
+}
 
 // hold puts a run among those in hand.
 func (s *Scheduler) hold(ws *workspace, h Held, paid time.Duration) {
@@ -122,7 +143,7 @@ func (s *Scheduler) Finish(run corp.RunID, now time.Time) bool {
 	if !h.Since.IsZero() {
 		took = max(now.Sub(h.Since), 0)
 	}
-	h.of.average += time.Duration(novelty * float64(min(took, mostGuess)-h.of.average))
+	h.of.learn(took)
 	s.release(h, max(took, leastCost))
 	return true
 }

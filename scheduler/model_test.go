@@ -28,7 +28,8 @@ type model struct {
 	held    map[corp.RunID]scheduler.Held
 	paid    map[corp.RunID]time.Duration
 	shares  map[corp.WorkspaceID]scheduler.Share
-	average map[corp.WorkspaceID]time.Duration
+	average map[corp.WorkspaceID]time.Duration // of those of which a run has ended
+	guess   map[string]time.Duration           // by class
 	places  map[corp.WorkspaceID]*place
 	classes map[string]*place
 	clocks  map[string]*float64 // of the classes, and "" among them
@@ -37,10 +38,10 @@ type model struct {
 func newModel(classes ...string) *model {
 	m := &model{
 		held: map[corp.RunID]scheduler.Held{}, paid: map[corp.RunID]time.Duration{}, shares: map[corp.WorkspaceID]scheduler.Share{},
-		average: map[corp.WorkspaceID]time.Duration{}, places: map[corp.WorkspaceID]*place{}, classes: map[string]*place{}, clocks: map[string]*float64{"": new(float64)},
+		average: map[corp.WorkspaceID]time.Duration{}, places: map[corp.WorkspaceID]*place{}, classes: map[string]*place{}, clocks: map[string]*float64{"": new(float64)}, guess: map[string]time.Duration{},
 	}
 	for _, c := range classes {
-		m.classes[c], m.clocks[c] = &place{}, new(float64)
+		m.classes[c], m.clocks[c], m.guess[c] = &place{}, new(float64), 30*time.Second
 	}
 	return m
 }
@@ -86,11 +87,18 @@ func (m *model) pick(r scheduler.Runner, now time.Time) (scheduler.Item, bool) {
 
 func (m *model) start(it scheduler.Item, now time.Time) {
 	share := m.shares[it.Workspace]
-	cost := min(max(m.average[it.Workspace], time.Second), time.Hour)
+	cost := min(max(m.expected(it.Workspace), time.Second), time.Hour)
 	m.classes[share.Class].turn(m.clocks[""], cost.Seconds()/float64(share.ClassWeight))
 	m.places[it.Workspace].turn(m.clocks[share.Class], cost.Seconds()/float64(share.Weight))
 	m.held[it.Run], m.paid[it.Run] = held(it, now), cost
 	m.remove(it.Run)
+}
+
+func (m *model) expected(ws corp.WorkspaceID) time.Duration {
+	if average, ran := m.average[ws]; ran {
+		return average
+	}
+	return m.guess[m.shares[ws].Class]
 }
 
 func (m *model) pay(run corp.RunID, cost time.Duration) {
@@ -104,7 +112,9 @@ func (m *model) pay(run corp.RunID, cost time.Duration) {
 func (m *model) finish(run corp.RunID, now time.Time) {
 	h := m.held[run]
 	took := now.Sub(h.Since)
-	m.average[h.Workspace] += time.Duration(0.3 * float64(min(took, time.Hour)-m.average[h.Workspace]))
+	average, class := m.expected(h.Workspace), m.shares[h.Workspace].Class
+	m.average[h.Workspace] = average + time.Duration(0.3*float64(min(took, time.Hour)-average))
+	m.guess[class] += time.Duration(0.05 * float64(min(took, time.Hour)-m.guess[class]))
 	m.pay(run, max(took, time.Second))
 	delete(m.held, run)
 }
@@ -160,7 +170,7 @@ func play(t *testing.T, rng *rand.Rand, steps int) {
 	g := &game{t, rng, scheduler.New(), newModel("pro", "free"), at(0)}
 	g.m.shares = randomShares(rng)
 	for ws := range g.m.shares {
-		g.m.places[ws], g.m.average[ws] = &place{}, 30*time.Second
+		g.m.places[ws] = &place{}
 	}
 	g.s.SetShares(g.m.shares)
 	for range steps {

@@ -27,6 +27,7 @@ type class struct {
 	members int
 	account         // its place among the classes
 	clock   float64 // virtual time among its workspaces
+	average time.Duration
 }
 
 // workspace is what one workspace has waiting and in hand.
@@ -36,8 +37,9 @@ type workspace struct {
 	weight  float64
 	limit   int // 0 means unlimited
 	known   bool
-	account // its place in its class
-	average time.Duration
+	account               // its place in its class
+	average time.Duration // once a run of it has ended
+	ran     bool
 
 	held         map[corp.RunID]*holding
 	agents       map[corp.AgentID]*gate
@@ -52,7 +54,7 @@ const nobody = ""
 func (s *Scheduler) workspace(id corp.WorkspaceID) *workspace {
 	ws := s.workspaces[id]
 	if ws == nil {
-		ws = &workspace{id: id, weight: 1, average: firstGuess, held: map[corp.RunID]*holding{}, stands: map[*shape]*stand{}}
+		ws = &workspace{id: id, weight: 1, held: map[corp.RunID]*holding{}, stands: map[*shape]*stand{}}
 		s.enter(ws, nobody, 1)
 		s.workspaces[id] = ws
 	}
@@ -84,7 +86,7 @@ func (c *class) before(other *class) bool {
 func (s *Scheduler) enter(ws *workspace, name string, weight float64) {
 	i, found := slices.BinarySearchFunc(s.classes, name, func(c *class, name string) int { return strings.Compare(c.name, name) })
 	if !found {
-		s.classes = slices.Insert(s.classes, i, &class{name: name, weight: 1})
+		s.classes = slices.Insert(s.classes, i, &class{name: name, weight: 1, average: firstGuess})
 	}
 	ws.class = s.classes[i]
 	ws.class.weight = weight
