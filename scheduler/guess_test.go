@@ -13,8 +13,10 @@ func TestPlansShareByWeightAmongWorkspacesThatAreAllNew(t *testing.T) {
 	t.Parallel()
 	const workspaces, inHand, burst, turns = 8000, 200, 25, 3000
 	plans := []scheduler.Share{
-		{Class: "free", ClassWeight: 1, Weight: 1}, {Class: "starter", ClassWeight: 3, Weight: 1},
-		{Class: "pro", ClassWeight: 6, Weight: 1}, {Class: "enterprise", ClassWeight: 12, Weight: 1},
+		{Class: "free", ClassWeight: 1, Weight: 1},
+		{Class: "starter", ClassWeight: 3, Weight: 1},
+		{Class: "pro", ClassWeight: 6, Weight: 1},
+		{Class: "enterprise", ClassWeight: 12, Weight: 1},
 	}
 	s, now := scheduler.New(), at(0)
 	for i := range workspaces {
