@@ -71,7 +71,7 @@ func (a *API) stream(ctx context.Context, who corp.Identity, in *streamInput) (*
 func (f *follower) run(ctx context.Context, x *exchange) {
 	ping := time.NewTicker(f.api.ping)
 	defer ping.Stop()
-	f.out.open()
+	f.out.open(f.at)
 	for {
 		done, err := f.round(ctx)
 		switch {
@@ -89,7 +89,7 @@ func (f *follower) run(ctx context.Context, x *exchange) {
 			return
 		case <-f.wake:
 		case <-ping.C:
-			if !f.out.comment("ping") {
+			if !f.out.comment("ping", f.at) {
 				return
 			}
 		}
@@ -144,19 +144,23 @@ func newFrames(w http.ResponseWriter, stall time.Duration) *frames {
 	return &frames{w: w, control: http.NewResponseController(w), stall: stall}
 }
 
-// open sends the head, so that the reader knows that it is connected.
-func (f *frames) open() {
+// open sends the head, so that the reader knows that it is connected, and since
+// which event: "from now on" is from this moment on, also for one whose
+// connection breaks before anything happens.
+func (f *frames) open(at cursor) {
 	h := f.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("X-Accel-Buffering", "no")
 	f.w.WriteHeader(http.StatusOK)
-	f.comment("connected")
+	f.comment("connected", at)
 }
 
 // close lifts the deadline: the next request on this connection has its own time.
 func (f *frames) close() { _ = f.control.SetWriteDeadline(time.Time{}) }
 
-func (f *frames) comment(text string) bool {
-	f.buf = append(f.buf, ": "+text+"\n\n"...)
+// comment says nothing but where the stream stands. An event source remembers
+// the id of a message without data as it does every other.
+func (f *frames) comment(text string, at cursor) bool {
+	f.buf = append(f.buf, ": "+text+"\nid: "+at.String()+"\n\n"...)
 	return f.flush()
 }

@@ -138,8 +138,12 @@ func TestARunIsFollowedToItsEndOverABreakingLine(t *testing.T) {
 	line := newCutter(t, o.house)
 	offer := o.running(t)
 	const total = 400
+	reading := make(chan struct{})
 	go func() {
 		for i := int64(0); i < total; i += 10 {
+			if i == total/4 {
+				<-reading // events come from when the reader is there, entries all
+			}
 			batch := corp.EntryBatch{Lease: offer.Lease}
 			for j := max(0, i-3); j < i+10; j++ { // some again, as after a lost answer
 				batch.Entries = append(batch.Entries, corp.Entry{Index: j, At: time.Now(), Kind: corp.EntryMessage, Text: fmt.Sprint(j, strings.Repeat(" x", 40))})
@@ -165,7 +169,10 @@ func TestARunIsFollowedToItsEndOverABreakingLine(t *testing.T) {
 			if u.Entry.Index != index || u.Entry.RunID != offer.RunID || !strings.HasPrefix(u.Entry.Text, fmt.Sprint(index)) {
 				t.Fatalf("entry %d of %s came as number %d", u.Entry.Index, u.Entry.RunID, index)
 			}
-			if index++; index > total/2 {
+			if index++; index == 1 {
+				close(reading)
+			}
+			if index > total/2 {
 				line.hold.Store(true)
 			}
 		default:
@@ -301,6 +308,23 @@ func TestAQuietStreamGivesSignsOfLife(t *testing.T) {
 	h.waitLine(t, lines, ": ping")
 }
 
+// A reader knows where it stands before anything has happened: what happens
+// while its first connection is broken is not lost.
+func TestAStreamSaysWhereItBegins(t *testing.T) {
+	t.Parallel()
+	o := shared(t).office(t)
+	offer := o.running(t)
+	path := "/v1/stream?until=final&task=" + offer.TaskID.String()
+	id := o.waitLine(t, o.raw(t, o.keys[corp.RoleViewer], path, nil), "id: ")
+	must[corp.Run](t)(o.runner().Finish(t.Context(), corp.Finish{Lease: offer.Lease, Outcome: corp.Outcome{State: corp.RunSucceeded, Reason: corp.ReasonCompleted}}))
+	lines := o.raw(t, o.keys[corp.RoleViewer], path, map[string]string{"Last-Event-ID": strings.TrimPrefix(id, "id: ")})
+	for _, kind := range []string{"run.succeeded", "task.succeeded"} {
+		if got := o.waitLine(t, lines, "data: "); !strings.Contains(got, `"`+kind+`"`) {
+			t.Errorf("%s came, not %s", got, kind)
+		}
+	}
+}
+
 // Last-Event-ID is stronger than after, as a browser sends both.
 func TestABrowserResumesByLastEventID(t *testing.T) {
 	t.Parallel()
@@ -311,6 +335,9 @@ func TestABrowserResumesByLastEventID(t *testing.T) {
 		t.Fatalf("%d events", len(all))
 	}
 	lines := o.raw(t, o.keys[corp.RoleViewer], "/v1/stream?after=e:0", map[string]string{"Last-Event-ID": fmt.Sprint("e:", all[0].Seq)})
+	if got := o.waitLine(t, lines, "id: "); got != fmt.Sprint("id: e:", all[0].Seq) {
+		t.Errorf("it begins at %q, after %d was seen", got, all[0].Seq)
+	}
 	if got := o.waitLine(t, lines, "id: "); got != fmt.Sprint("id: e:", all[1].Seq) {
 		t.Errorf("it goes on with %q after %d", got, all[0].Seq)
 	}

@@ -220,17 +220,22 @@ func TestAStreamResumesAfterItsLastUpdate(t *testing.T) {
 		from := r.Header.Get("Last-Event-ID")
 		switch connections.Add(1) {
 		case 1:
-			_, _ = fmt.Fprint(w, ": connected\n\nevent: event\nid: e:1\ndata: {\"seq\":1}\n\nevent: of the future\nid: e:9\ndata: {}\n\nevent: event\nid: e:2\nda")
+			_, _ = fmt.Fprint(w, ": connected\nid: e:0\n\n")
 		case 2:
-			if from != "e:1" {
-				t.Errorf("resumed after %q", from)
+			if from != "e:0" {
+				t.Errorf("resumed after %q: it was told where the stream begins", from)
 			}
-			_, _ = fmt.Fprint(w, "event: event\r\nid: e:2\r\ndata: {\"seq\":2}\r\n\r\n")
-		default:
+			_, _ = fmt.Fprint(w, "event: event\nid: e:1\ndata: {\"seq\":1}\n\nevent: of the future\nid: e:2\ndata: {}\n\nevent: event\nid: e:3\nda")
+		case 3:
 			if from != "e:2" {
 				t.Errorf("resumed after %q", from)
 			}
-			_, _ = fmt.Fprint(w, "event: entry\nid: e:2,run_x:0\ndata: {\"index\":0,\ndata: \"text\":\"x\"}\n\nevent: end\nid: e:2\ndata: {}\n\nevent: event\ndata: {}\n\n")
+			_, _ = fmt.Fprint(w, "event: event\r\nid: e:3\r\ndata: {\"seq\":3}\r\n\r\n")
+		default:
+			if from != "e:3" {
+				t.Errorf("resumed after %q", from)
+			}
+			_, _ = fmt.Fprint(w, "event: entry\nid: e:3,run_x:0\ndata: {\"index\":0,\ndata: \"text\":\"x\"}\n\nevent: end\nid: e:3\ndata: {}\n\nevent: event\ndata: {}\n\n")
 		}
 	})
 	var got []string
@@ -240,7 +245,7 @@ func TestAStreamResumesAfterItsLastUpdate(t *testing.T) {
 		}
 		got = append(got, u.Cursor)
 	}
-	if diff := cmp.Diff([]string{"e:1", "e:2", "e:2,run_x:0"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"e:1", "e:3", "e:3,run_x:0"}, got); diff != "" {
 		t.Error(diff)
 	}
 }

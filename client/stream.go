@@ -97,11 +97,11 @@ func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, 
 		if err != nil || end {
 			return end, err
 		}
-		if u.Event != nil || u.Entry != nil {
-			*cursor = u.Cursor
-			if !yield(u) {
-				return true, nil
-			}
+		if u.Cursor != "" {
+			*cursor = u.Cursor // also of a frame that only says where the stream stands
+		}
+		if (u.Event != nil || u.Entry != nil) && !yield(u) {
+			return true, nil
 		}
 		f = frame{}
 	}
