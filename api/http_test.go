@@ -120,7 +120,7 @@ func TestHealthReadyAndMetrics(t *testing.T) {
 func TestTheLogTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	t.Parallel()
 	o := shared(t).office(t)
-	const name = "find-me-in-the-log-1"
+	name := corp.NewSecret("find-me-")[:24]
 	o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?limit=1", map[string]string{"X-Request-ID": name}, "")
 	offer := o.running(t)
 	o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?x="+o.keys[corp.RoleOwner], nil, "")
