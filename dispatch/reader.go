@@ -401,7 +401,7 @@ func (s *seat) adopt(r postgres.WorkspaceQueue) {
 	s.queue.SyncWorkspace(r.Workspace, waiting, held, r.Whole, now)
 	rm.reached(r)
 	if _, newer := s.under.limits[r.Workspace]; newer {
-		s.queue.Forget(r.Workspace)
+		s.queue.Bar(r.Workspace)
 	}
 	s.trust(r.Workspace)
 }

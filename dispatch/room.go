@@ -85,7 +85,7 @@ func (s *seat) note(n postgres.Notice) {
 // limited has a workspace get nothing until its new limits are read: what is
 // submitted after a limit was set must not pass it.
 func (s *seat) limited(ws corp.WorkspaceID) {
-	s.queue.Forget(ws)
+	s.queue.Bar(ws)
 	s.wanted.look(ws)
 	if s.under != nil {
 		s.under.limits[ws] = struct{}{}

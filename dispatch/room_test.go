@@ -240,3 +240,44 @@ func TestNothingIsOfferedByLimitsThatHaveChanged(t *testing.T) {
 		t.Error("by the old limits, for what came later")
 	}
 }
+
+// Who has had more than a share while nobody else wanted any owes it: a change of a
+// limit, while nothing is queued or in hand, does not settle that.
+func TestAChangedLimitDoesNotWipeOutWhatAWorkspaceHasHad(t *testing.T) {
+	t.Parallel()
+	s, loud, quiet := memory(), corp.WorkspaceID{1}, corp.WorkspaceID{2}
+	rows := func(ws corp.WorkspaceID, runs int) postgres.WorkspaceQueue {
+		r := postgres.WorkspaceQueue{Workspace: ws, Plan: "free", Whole: true}
+		for range runs {
+			r.Head = append(r.Head, queuedRun(ws, time.Minute))
+		}
+		return r
+	}
+	pick := func() scheduler.Item {
+		it, ok := s.queue.Pick(scheduler.Runner{Runtimes: []string{corp.RuntimeBuiltin}}, time.Now())
+		if !ok {
+			t.Fatal("nothing is offered")
+		}
+		return it
+	}
+	s.adopt(rows(quiet, 0))
+	s.adopt(rows(loud, 20))
+	for range 20 {
+		s.started(pick(), time.Now().Add(-time.Hour))
+	}
+	for run := range s.rooms[loud].held {
+		s.ended(loud, run)
+	}
+	s.under = nil
+	s.note(postgres.Notice{Kind: postgres.NoticeLimits, Workspace: loud})
+	s.begin()
+	s.adopt(rows(loud, 20))
+	s.adopt(rows(quiet, 20))
+	for i := range 20 {
+		it := pick()
+		if it.Workspace != quiet {
+			t.Fatalf("run %d goes to the workspace that has had twenty hours", i)
+		}
+		s.started(it, time.Now())
+	}
+}

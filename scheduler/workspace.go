@@ -37,6 +37,7 @@ type workspace struct {
 	weight  float64
 	limit   int // 0 means unlimited
 	known   bool
+	barred  bool          // it gets nothing until its share is set again
 	account               // its place in its class
 	average time.Duration // once a run of it has ended
 	ran     bool
@@ -70,7 +71,7 @@ func (s *Scheduler) forget(ws *workspace) {
 }
 
 func (ws *workspace) full() bool {
-	return !ws.known || ws.limit > 0 && len(ws.held) >= ws.limit
+	return !ws.known || ws.barred || ws.limit > 0 && len(ws.held) >= ws.limit
 }
 
 // before is the order of the workspaces of one class.
@@ -128,6 +129,15 @@ func (s *Scheduler) Forget(id corp.WorkspaceID) {
 	}
 }
 
+// Bar says that a workspace gets nothing until its share is set again. What it has
+// had still counts then: nobody may change a limit to begin anew.
+func (s *Scheduler) Bar(id corp.WorkspaceID) {
+	if ws := s.workspaces[id]; ws != nil {
+		ws.barred = true
+		ws.settle()
+	}
+}
+
 // SetShare says what one workspace may have.
 func (s *Scheduler) SetShare(id corp.WorkspaceID, share Share) {
 	ws := s.workspace(id)
@@ -139,7 +149,7 @@ func (s *Scheduler) SetShare(id corp.WorkspaceID, share Share) {
 		s.leave(ws)
 		s.enter(ws, share.Class, 1)
 	}
-	ws.known, ws.limit = true, share.Concurrency
+	ws.known, ws.barred, ws.limit = true, false, share.Concurrency
 	ws.weight, ws.class.weight = float64(max(share.Weight, 1)), float64(max(share.ClassWeight, 1))
 	ws.agents = gates(share.Agents, ws.held, func(h *holding) corp.AgentID { return h.Agent })
 	ws.repositories = gates(share.Repositories, ws.held, func(h *holding) corp.RepositoryID { return h.Repository })
