@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,45 +112,23 @@ func TestAnAddressThatIsNoneIsSaidSo(t *testing.T) {
 	}
 }
 
-// free returns an address where nothing listens.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 func TestARefusedConnectionIsRepeatedWithinThePatience(t *testing.T) {
 	t.Parallel()
-	addr := free(t)
+	addr, listen := unheard(t)
 	start := time.Now()
 	_, err := New("http://"+addr, "", Options{Patience: 300 * time.Millisecond}).CreateAgent(t.Context(), corp.AgentSpec{})
-	if corp.KindOf(err) != corp.KindUnavailable || time.Since(start) < 300*time.Millisecond || time.Since(start) > 5*time.Second {
+	if corp.KindOf(err) != corp.KindUnavailable || time.Since(start) < 300*time.Millisecond || time.Since(start) > 30*time.Second {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
 	if _, err := New("http://"+addr, "", Options{}).Workspace(t.Context()); corp.KindOf(err) != corp.KindUnavailable {
 		t.Errorf("without patience: %v", err)
 	}
-	late := make(chan *http.Server, 1)
-	time.AfterFunc(200*time.Millisecond, func() {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			late <- nil
-			return
-		}
-		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"name":"came late"}`) }), ReadHeaderTimeout: time.Second}
-		late <- s
-		_ = s.Serve(l)
-	})
+	late := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"name":"came late"}`) }), ReadHeaderTimeout: time.Minute}
+	t.Cleanup(func() { _ = late.Close() })
+	time.AfterFunc(200*time.Millisecond, func() { _ = late.Serve(listen()) })
 	agent, err := New("http://"+addr, "", Options{Patience: 20 * time.Second}).CreateAgent(t.Context(), corp.AgentSpec{})
-	if s := <-late; s != nil {
-		defer func() { _ = s.Close() }()
-		if err != nil || agent.Name != "came late" {
-			t.Errorf("%+v, %v", agent, err)
-		}
+	if err != nil || agent.Name != "came late" {
+		t.Errorf("%+v, %v", agent, err)
 	}
 }
 
@@ -252,28 +230,32 @@ func TestAStreamResumesAfterItsLastUpdate(t *testing.T) {
 
 func TestAStreamThatFallsSilentIsDropped(t *testing.T) {
 	t.Parallel()
-	var connections atomic.Int64
-	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if connections.Add(1) == 1 {
-			_, _ = fmt.Fprint(w, "event: event\nid: e:1\ndata: {\"seq\":1}\n\n")
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-			return
+	synctest.Test(t, func(t *testing.T) {
+		var net network
+		var connections atomic.Int64
+		url := net.serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if connections.Add(1) == 1 {
+				_, _ = fmt.Fprint(w, "event: event\nid: e:1\ndata: {\"seq\":1}\n\n")
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+				return
+			}
+			_, _ = fmt.Fprint(w, "event: end\ndata: {}\n\n")
+		})
+		began, n := time.Now(), 0
+		for _, err := range New(url, "", Options{Patience: 20 * time.Second, HTTP: net.client(t)}).Stream(t.Context(), StreamQuery{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
 		}
-		_, _ = fmt.Fprint(w, "event: end\ndata: {}\n\n")
+		if n != 1 || connections.Load() != 2 {
+			t.Errorf("%d updates over %d connections", n, connections.Load())
+		}
+		if took := time.Since(began); took < streamSilence || took > streamSilence+backoffBase { // by the bubble's clock
+			t.Errorf("it was dropped after %v", took)
+		}
 	})
-	c := New(url, "", Options{Patience: 20 * time.Second})
-	c.silence = 50 * time.Millisecond
-	n := 0
-	for _, err := range c.Stream(t.Context(), StreamQuery{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		n++
-	}
-	if n != 1 || connections.Load() != 2 {
-		t.Errorf("%d updates over %d connections", n, connections.Load())
-	}
 }
 
 func TestAStreamsErrorEndsIt(t *testing.T) {
@@ -288,10 +270,53 @@ func TestAStreamsErrorEndsIt(t *testing.T) {
 	if corp.KindOf(last) != corp.KindUnauthenticated {
 		t.Errorf("%v", last)
 	}
-	for _, err := range New("http://"+free(t), "", Options{}).Stream(t.Context(), StreamQuery{}) {
+	for _, err := range New(nobody(t), "", Options{}).Stream(t.Context(), StreamQuery{}) {
 		last = err
 	}
 	if corp.KindOf(last) != corp.KindUnavailable {
 		t.Errorf("no server: %v", last)
 	}
+}
+
+// Patience is for a server that is away, however quiet it was before.
+func TestAStreamThatWasQuietForLongGoesOnWhenItsConnectionBreaks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var net network
+		var connections atomic.Int64
+		url := net.serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if connections.Add(1) > 1 {
+				_, _ = fmt.Fprint(w, "event: end\nid: e:7\ndata: {}\n\n")
+				return
+			}
+			for range 20 { // five minutes
+				_, _ = fmt.Fprint(w, ": ping\nid: e:7\n\n")
+				_ = http.NewResponseController(w).Flush()
+				<-time.After(15 * time.Second)
+			}
+			panic(http.ErrAbortHandler)
+		})
+		for _, err := range New(url, "", Options{Patience: 20 * time.Second, HTTP: net.client(t)}).Stream(t.Context(), StreamQuery{}) {
+			t.Errorf("it was given up: %v", err)
+		}
+		if connections.Load() != 2 {
+			t.Errorf("%d connections", connections.Load())
+		}
+	})
+}
+
+// A server that is there, says nothing and breaks off is no server.
+func TestAStreamFromWhichNothingIsHeardEndsWithThePatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var net network
+		url := net.serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		began, last := time.Now(), error(nil)
+		for _, err := range New(url, "", Options{Patience: 20 * time.Second, HTTP: net.client(t)}).Stream(t.Context(), StreamQuery{}) {
+			last = err
+		}
+		if took := time.Since(began); corp.KindOf(last) != corp.KindUnavailable || took != 20*time.Second {
+			t.Errorf("%v after %v", last, took)
+		}
+	})
 }

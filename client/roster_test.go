@@ -3,28 +3,17 @@ package client
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/genericcorp/corp"
 )
-
-// nobody is an address where nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return "http://" + l.Addr().String()
-}
 
 func answering(t *testing.T, asked *atomic.Int64, status int, body string) string {
 	t.Helper()
@@ -157,27 +146,27 @@ func TestAPausedServerIsLeftByAllAtOnce(t *testing.T) {
 		if err != nil || good.Load() != 1 {
 			t.Errorf("%v, the good one was asked %d times", err, good.Load())
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second): // by itself it waits for 70
 		t.Error("the poll still waits for a paused server")
 	}
 }
 
 func TestAServerThatIsTooSlowIsLeft(t *testing.T) {
 	t.Parallel()
-	release := make(chan struct{})
-	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		select {
-		case <-r.Context().Done():
-		case <-release:
+	synctest.Test(t, func(t *testing.T) {
+		var net network
+		var good atomic.Int64
+		slow := net.serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		quick := net.serve(t, func(w http.ResponseWriter, _ *http.Request) { good.Add(1); _, _ = io.WriteString(w, `{}`) })
+		began := time.Now()
+		c := New(slow+","+quick, "", Options{HTTP: net.client(t)})
+		if _, err := c.Workspace(t.Context()); err != nil || good.Load() != 1 {
+			t.Errorf("%v", err)
 		}
-	}))
-	t.Cleanup(func() { close(release); slow.Close() })
-	var good atomic.Int64
-	c := New(slow.URL+","+answering(t, &good, http.StatusOK, `{}`), "", Options{})
-	c.slow = 50 * time.Millisecond
-	if _, err := c.Workspace(t.Context()); err != nil || good.Load() != 1 {
-		t.Errorf("%v", err)
-	}
+		if took := time.Since(began); took != slowAnswer || c.URL() != quick { // by the bubble's clock
+			t.Errorf("it left after %v, now at %s", took, c.URL())
+		}
+	})
 }
 
 // Who gives a request up by himself says nothing about the server.
@@ -198,24 +187,27 @@ func TestACallersOwnCancellationKeepsTheServer(t *testing.T) {
 
 func TestAStreamGoesOnAtTheNextServer(t *testing.T) {
 	t.Parallel()
-	cut := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "id: e:1\nevent: event\ndata: {\"seq\":1}\n\n")
-		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler)
-	})
-	from := make(chan string, 1)
-	good := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		from <- r.Header.Get("Last-Event-ID")
-		_, _ = io.WriteString(w, "id: e:2\nevent: event\ndata: {\"seq\":2}\n\nid: e:2\nevent: end\ndata: {}\n\n")
-	})
-	var seen []int64
-	for u, err := range New(cut+","+good, "", Options{Patience: time.Minute}).Stream(t.Context(), StreamQuery{After: "e:0"}) {
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		var net network
+		cut := net.serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "id: e:1\nevent: event\ndata: {\"seq\":1}\n\n")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})
+		from := make(chan string, 1)
+		good := net.serve(t, func(w http.ResponseWriter, r *http.Request) {
+			from <- r.Header.Get("Last-Event-ID")
+			_, _ = io.WriteString(w, "id: e:2\nevent: event\ndata: {\"seq\":2}\n\nid: e:2\nevent: end\ndata: {}\n\n")
+		})
+		var seen []int64
+		for u, err := range New(cut+","+good, "", Options{Patience: time.Minute, HTTP: net.client(t)}).Stream(t.Context(), StreamQuery{After: "e:0"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen = append(seen, u.Event.Seq)
 		}
-		seen = append(seen, u.Event.Seq)
-	}
-	if len(seen) != 2 || seen[0] != 1 || seen[1] != 2 || <-from != "e:1" {
-		t.Errorf("%v", seen)
-	}
+		if len(seen) != 2 || seen[0] != 1 || seen[1] != 2 || <-from != "e:1" {
+			t.Errorf("%v", seen)
+		}
+	})
 }

@@ -54,12 +54,15 @@ func (c *Client) Stream(ctx context.Context, query StreamQuery) iter.Seq2[Update
 		cursor := query.After
 		wait := newBackoff(c.patience)
 		for {
-			done, err := c.follow(ctx, query, &cursor, func(u Update) bool {
-				wait = newBackoff(c.patience) // it works again: patience starts anew
+			done, heard, err := c.follow(ctx, query, &cursor, func(u Update) bool {
+				wait.attempt = 0 // it works again
 				return yield(u, nil)
 			})
 			if done {
 				return
+			}
+			if heard { // patience is for a server that is away, and this one was there until now
+				wait.until = time.Now().Add(c.patience)
 			}
 			if corp.KindOf(err) != corp.KindUnavailable || !wait.next(ctx) {
 				yield(Update{}, err)
@@ -70,8 +73,8 @@ func (c *Client) Stream(ctx context.Context, query StreamQuery) iter.Seq2[Update
 }
 
 // follow reads one connection. done says that the stream is over, by the
-// server's word or the reader's.
-func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, yield func(Update) bool) (done bool, err error) {
+// server's word or the reader's, and heard that the server said anything at all.
+func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, yield func(Update) bool) (done, heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	header := map[string]string{"Accept": "text/event-stream"}
@@ -80,7 +83,7 @@ func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, 
 	}
 	resp, err := c.once(ctx, request{method: http.MethodGet, path: "/v1/stream", query: query.values(), header: header}, nil)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	silence := time.AfterFunc(c.silence, func() { cancel(errSilent) })
@@ -93,28 +96,29 @@ func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, 
 		if !f.add(lines.Bytes()) {
 			continue
 		}
+		heard = true
 		u, end, err := f.update()
 		if err != nil || end {
-			return end, err
+			return end, heard, err
 		}
 		if u.Cursor != "" {
 			*cursor = u.Cursor // also of a frame that only says where the stream stands
 		}
 		if (u.Event != nil || u.Entry != nil) && !yield(u) {
-			return true, nil
+			return true, heard, nil
 		}
 		f = frame{}
 	}
 	err = lines.Err()
 	if errors.Is(context.Cause(ctx), errSilent) {
 		c.servers.move(serverOf(resp), true)
-		return false, c.broken(context.WithoutCancel(ctx), serverOf(resp), errSilent)
+		return false, heard, c.broken(context.WithoutCancel(ctx), serverOf(resp), errSilent)
 	}
 	if err == nil {
 		err = io.ErrUnexpectedEOF // the server ends a stream with a frame that says so
 	}
 	c.servers.move(serverOf(resp), false)
-	return false, c.broken(ctx, serverOf(resp), fmt.Errorf("read the stream: %w", err))
+	return false, heard, c.broken(ctx, serverOf(resp), fmt.Errorf("read the stream: %w", err))
 }
 
 var errSilent = errors.New("the stream fell silent")
