@@ -200,8 +200,8 @@ func TestAChatAnswerWithoutItsCountIsEstimatedAtItsBound(t *testing.T) {
 
 func TestAChatClientThatHangsUpIsDrainedAndBilled(t *testing.T) {
 	t.Parallel()
-	vendor := simulated(t, "  - {name: long, reply: {text_bytes: 4000, pace: {chunk: 40, between: 2ms}}}\n")
-	a := newChatWorld(t, vendor).run(corp.Dollar)
+	vendor := simulated(t, "  - {name: long, reply: {text_bytes: 4000, pace: {chunk: 100, between: 50ms}}}\n") // two seconds, in which the client leaves
+	a := newChatWorld(t, vendor, unhurried).run(corp.Dollar)
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
 	response, err := http.DefaultClient.Do(a.chatRequest(ctx, asking("chat/gpt-4o", "hi", `"max_tokens":2000`, streams)))
@@ -285,7 +285,7 @@ func TestAPriceThatAnOperatorAddsMakesALocalModelUsableUnderALimit(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Eventually(t, 5*time.Second, "the gateway has read the price", func(context.Context) bool { return w.run(corp.Dollar).chat(body).status == 200 })
+	pgtest.Eventually(t, patience, "the gateway has read the price", func(context.Context) bool { return w.run(corp.Dollar).chat(body).status == 200 })
 	a := w.run(corp.Dollar)
 	if got := a.chat(body); got.status != 200 {
 		t.Fatalf("%d %s", got.status, got.body)

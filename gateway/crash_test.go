@@ -133,7 +133,7 @@ func TestKilledGatewayLosesNoMoney(t *testing.T) {
 		killed := make(chan struct{})
 		go func() {
 			defer close(killed)
-			pgtest.Eventually(t, 30*time.Second, "every client is in the middle of a call", func(context.Context) bool {
+			pgtest.Eventually(t, patience, "every client is in the middle of a call", func(context.Context) bool {
 				_, served := vendor.books()
 				return served == vendor.after+clients
 			})
@@ -201,7 +201,7 @@ func TestJournalOfAnotherBootIsSettledByEstimate(t *testing.T) {
 	a.world = &elsewhere
 	done := make(chan struct{})
 	go func() { defer close(done); a.call(message("sim/claude-sonnet-4-5", "hi", "1000", false)) }()
-	pgtest.Eventually(t, 10*time.Second, "a call is under way", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "a call is under way", func(context.Context) bool {
 		vendor.mu.Lock()
 		defer vendor.mu.Unlock()
 		return len(vendor.got) == 1

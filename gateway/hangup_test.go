@@ -51,12 +51,12 @@ func TestAClientThatHangsUpOnASlowVendorEndsTheCall(t *testing.T) {
 					_ = response.Body.Close()
 				}
 			}()
-			pgtest.Eventually(t, 5*time.Second, "the vendor has the request", func(context.Context) bool { return len(vendor.Requests(-1)) == 1 })
+			pgtest.Eventually(t, patience, "the vendor has the request", func(context.Context) bool { return len(vendor.Requests(-1)) == 1 })
 			if strings.Contains(c.reply, "first_byte") {
 				hangUp()
 			}
 			<-left
-			soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			soon, cancel := context.WithTimeout(t.Context(), patience) // by itself the vendor takes minutes
 			defer cancel()
 			if err := a.gateway.Flush(soon, a.task.RunID); err != nil {
 				t.Fatalf("the call goes on: %v", err)
@@ -100,7 +100,7 @@ func TestLargeRequestsOfOneRunAreBounded(t *testing.T) {
 	}
 	small := message("sim/claude-sonnet-4-5", "hi", "100", false)
 	var ends []func() int
-	pgtest.Eventually(t, 10*time.Second, "no more large ones are taken", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "no more large ones are taken", func(context.Context) bool {
 		if len(ends) < 4 {
 			ends = append(ends, large(a, []int64{32 << 20, -1}[len(ends)%2])) // -1: it does not say how large it is
 		}
@@ -112,7 +112,7 @@ func TestLargeRequestsOfOneRunAreBounded(t *testing.T) {
 	for _, end := range ends {
 		end()
 	}
-	pgtest.Eventually(t, 10*time.Second, "the room is free again", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "the room is free again", func(context.Context) bool {
 		return a.call(strings.Replace(small, "hi", strings.Repeat("x", 1<<20), 1)).status == http.StatusOK
 	})
 }

@@ -20,12 +20,13 @@ func TestCallThatWaitedIsNotSentForARunThatEnded(t *testing.T) {
 	release := make(chan struct{})
 	var served atomic.Int64
 	vendor := &recording{answer: func(w http.ResponseWriter, r *http.Request) { served.Add(1); <-release; plainAnswer(w, r) }}
-	w := newWorld(t, vendor)
+	w := newWorld(t, vendor, unhurried)
 	a := w.run(40_000_000)
 	first, second := make(chan reply, 1), make(chan reply, 1)
 	go func() { first <- a.call(message("sim/claude-sonnet-4-5", "hi", "2400", false)) }()
-	pgtest.Eventually(t, 5*time.Second, "the first call is under way", func(context.Context) bool { return served.Load() == 1 })
+	pgtest.Eventually(t, patience, "the first call is under way", func(context.Context) bool { return served.Load() == 1 })
 	go func() { second <- a.call(message("sim/claude-sonnet-4-5", "hi", "2400", false)) }()
+	pgtest.Eventually(t, patience, "the second call is with the gateway", func(context.Context) bool { return w.gateway.UnderWay(a.task.RunID) == 2 })
 	select {
 	case got := <-second:
 		t.Fatalf("it did not wait: %d %s", got.status, got.body)
@@ -73,10 +74,10 @@ func TestClientThatLeavesBeforeItsCallIsSentPaysNothing(t *testing.T) {
 			return pgtest.Value[int64](t, w.env, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event IN ('PgSleep', 'transactionid')`) >= least
 		}
 	}
-	pgtest.Eventually(t, 5*time.Second, "the budget is locked", waits(1))
+	pgtest.Eventually(t, patience, "the budget is locked", waits(1))
 	ctx, hangUp := context.WithCancel(t.Context())
 	go a.do(a.request(ctx, message("sim/claude-sonnet-4-5", "hi", "100", false)))
-	pgtest.Eventually(t, 5*time.Second, "the gateway waits for it", waits(2))
+	pgtest.Eventually(t, patience, "the gateway waits for it", waits(2))
 	hangUp()
 	<-gone
 	w.env.Exec(t, `UPDATE workspaces SET name = 'go on' WHERE workspace_id = $1`, w.ws)

@@ -83,7 +83,7 @@ func TestStoppingLetsCallsEndAndGivesEverythingBack(t *testing.T) {
 	<-arrived
 	stopped := make(chan struct{})
 	go func() { w.stop(); close(stopped) }()
-	pgtest.Eventually(t, 5*time.Second, "new calls are refused", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "new calls are refused", func(context.Context) bool {
 		return a.call("{").status == 503 // no call either way: 400 until then
 	})
 	close(release)

@@ -298,12 +298,13 @@ func TestCallWaitsForReservationsInFlight(t *testing.T) {
 		}
 		plainAnswer(w, r)
 	}}
-	w := newWorld(t, vendor)
+	w := newWorld(t, vendor, unhurried)
 	a := w.run(40_000_000)
 	first, second := make(chan reply, 1), make(chan reply, 1)
 	go func() { first <- a.call(message("sim/claude-sonnet-4-5", "hi", "2400", false)) }()
-	pgtest.Eventually(t, 5*time.Second, "the first call is under way", func(context.Context) bool { return served.Load() == 1 })
+	pgtest.Eventually(t, patience, "the first call is under way", func(context.Context) bool { return served.Load() == 1 })
 	go func() { second <- a.call(message("sim/claude-sonnet-4-5", "hi", "2400", false)) }()
+	pgtest.Eventually(t, patience, "the second call is with the gateway", func(context.Context) bool { return w.gateway.UnderWay(a.task.RunID) == 2 })
 	select {
 	case got := <-second:
 		t.Fatalf("it did not wait: %d %s", got.status, got.body)
@@ -327,7 +328,7 @@ func TestWaitingEndsInARefusal(t *testing.T) {
 	a := w.run(40_000_000)
 	first := make(chan reply, 1)
 	go func() { first <- a.call(message("sim/claude-sonnet-4-5", "hi", "2400", false)) }()
-	pgtest.Eventually(t, 5*time.Second, "the first call is under way", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "the first call is under way", func(context.Context) bool {
 		vendor.mu.Lock()
 		defer vendor.mu.Unlock()
 		return len(vendor.got) == 1
@@ -350,10 +351,10 @@ func TestLimitThatIsSetLaterHolds(t *testing.T) {
 	}
 	a.only()
 	w.limitWorkspace(1000)
-	pgtest.Eventually(t, 5*time.Second, "the new limit is known", func(context.Context) bool { return a.call(body).status == 402 })
+	pgtest.Eventually(t, patience, "the new limit is known", func(context.Context) bool { return a.call(body).status == 402 })
 	b := w.run(0)
 	w.limitWorkspace(corp.Dollar)
-	pgtest.Eventually(t, 5*time.Second, "the raised limit is known", func(context.Context) bool { return b.call(body).status == 200 })
+	pgtest.Eventually(t, patience, "the raised limit is known", func(context.Context) bool { return b.call(body).status == 200 })
 	b.settled()
 }
 
@@ -368,7 +369,7 @@ func TestLoweredLimitTakesBackWhatIsNotUsed(t *testing.T) {
 		t.Fatal("nothing was granted")
 	}
 	w.limitWorkspace(5 * corp.Dollar)
-	pgtest.Eventually(t, 5*time.Second, "what was free is given back", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "what was free is given back", func(context.Context) bool {
 		a.call(body)
 		_, ws := a.budgets()
 		return ws.Granted < 10*1_000_000

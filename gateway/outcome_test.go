@@ -22,7 +22,7 @@ import (
 // books waits until the vendor has booked n calls.
 func books(t *testing.T, v *vendorsim.Server, n int) vendorsim.Books {
 	t.Helper()
-	pgtest.Eventually(t, 10*time.Second, "the vendor has booked the calls", func(context.Context) bool { return len(v.Books().Calls) >= n })
+	pgtest.Eventually(t, patience, "the vendor has booked the calls", func(context.Context) bool { return len(v.Books().Calls) >= n })
 	return v.Books()
 }
 
@@ -69,9 +69,9 @@ func TestLedgerAgreesWithTheVendorsBooks(t *testing.T) {
 
 func TestClientThatHangsUpIsDrainedAndBilled(t *testing.T) {
 	t.Parallel()
-	vendor := simulated(t, "  - {name: long, match: {prompt: hi}, reply: {text_bytes: 4000, pace: {chunk: 40, between: 2ms}}}\n")
+	vendor := simulated(t, "  - {name: long, match: {prompt: hi}, reply: {text_bytes: 4000, pace: {chunk: 100, between: 50ms}}}\n") // two seconds, in which the client leaves
 	for _, stream := range []bool{true, false} {
-		a := newWorld(t, vendor).run(corp.Dollar)
+		a := newWorld(t, vendor, unhurried).run(corp.Dollar)
 		ctx, hangUp := context.WithCancel(t.Context())
 		if stream {
 			response, err := http.DefaultClient.Do(a.request(ctx, message("sim/claude-sonnet-4-5", "hi", "2000", true)))
@@ -87,7 +87,7 @@ func TestClientThatHangsUpIsDrainedAndBilled(t *testing.T) {
 			vendor.ClearBooks()
 			done := make(chan reply, 1)
 			go func() { done <- a.do(a.request(ctx, message("sim/claude-sonnet-4-5", "hi", "2000", false))) }()
-			pgtest.Eventually(t, 5*time.Second, "the vendor has the request", func(context.Context) bool { return len(vendor.Requests(-1)) >= 2 })
+			pgtest.Eventually(t, patience, "the vendor has the request", func(context.Context) bool { return len(vendor.Requests(-1)) >= 2 })
 			hangUp()
 			<-done
 		}
@@ -136,7 +136,11 @@ func TestBrokenAnswersAreSettledSafely(t *testing.T) {
 		"cut": {corp.CallCut, 200, true}, "error": {corp.CallCut, 200, false}, "hang": {corp.CallCut, 200, true}, "reset": {corp.CallCut, 503, false},
 	} {
 		vendor := simulated(t, rules)
-		a := newWorld(t, vendor, func(c *gateway.Config) { c.Times.UpstreamIdle = 300 * time.Millisecond }).run(corp.Dollar)
+		a := newWorld(t, vendor, func(c *gateway.Config) {
+			if prompt == "hang" { // the others are given the time that a busy machine takes
+				c.Times.UpstreamIdle = 3 * time.Second
+			}
+		}).run(corp.Dollar)
 		got := a.call(message("sim/claude-sonnet-4-5", prompt, "3000", true))
 		if got.status != c.status || (got.err != nil) != c.broken {
 			t.Errorf("%s: %d, %v", prompt, got.status, got.err)
@@ -327,21 +331,25 @@ func TestWhoLeavesWhileWaitingHasNotReachedTheLimit(t *testing.T) {
 	release := make(chan struct{})
 	vendor := &recording{answer: func(w http.ResponseWriter, r *http.Request) { <-release; plainAnswer(w, r) }}
 	registry := prometheus.NewRegistry()
-	w := newWorld(t, vendor, func(c *gateway.Config) { c.Registerer = registry })
+	w := newWorld(t, vendor, unhurried, func(c *gateway.Config) { c.Registerer = registry })
 	a := w.run(40_000_000)
 	first := make(chan reply, 1)
 	go func() { first <- a.call(message("sim/claude-sonnet-4-5", "hi", "2400", false)) }()
-	pgtest.Eventually(t, 5*time.Second, "the first call is under way", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "the first call is under way", func(context.Context) bool {
 		vendor.mu.Lock()
 		defer vendor.mu.Unlock()
 		return len(vendor.got) == 1
 	})
-	ctx, leave := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	if got := a.do(a.request(ctx, message("sim/claude-sonnet-4-5", "hi", "2400", false))); got.err == nil {
+	second := make(chan reply, 1)
+	go func() { second <- a.do(a.request(ctx, message("sim/claude-sonnet-4-5", "hi", "2400", false))) }()
+	pgtest.Eventually(t, patience, "the second call is with the gateway", func(context.Context) bool { return w.gateway.UnderWay(a.task.RunID) == 2 })
+	leave()
+	if got := <-second; got.err == nil {
 		t.Errorf("%d", got.status)
 	}
-	pgtest.Eventually(t, 5*time.Second, "the gateway has noticed", func(context.Context) bool {
+	pgtest.Eventually(t, patience, "the gateway has noticed", func(context.Context) bool {
 		return metrics(t, registry)["corp_gateway_refusals_total"] == 1
 	})
 	close(release)

@@ -48,6 +48,13 @@ func quick() gateway.Times {
 	}
 }
 
+// patience is how long a test waits for what must come, on a machine however
+// busy. It proves nothing about how soon that is.
+const patience = time.Minute
+
+// unhurried gives what ends before its time the time that a busy machine takes.
+func unhurried(c *gateway.Config) { c.Times.Drain, c.Times.Wait = patience, patience }
+
 var secret = bytes.Repeat([]byte{7}, seal.SecretSize)
 
 // seeded are the databases that have the price book, by name.
@@ -201,7 +208,7 @@ func message(model, prompt string, maxTokens string, stream bool) string {
 func (a *agent) calls(n int) []corp.Call {
 	a.t.Helper()
 	var found []corp.Call
-	pgtest.Eventually(a.t, 10*time.Second, "the calls are in the ledger", func(ctx context.Context) bool {
+	pgtest.Eventually(a.t, patience, "the calls are in the ledger", func(ctx context.Context) bool {
 		list, err := a.env.DB.In(a.ws).Calls(ctx, postgres.CallFilter{Run: a.task.RunID}, corp.Page{Limit: 500})
 		if err != nil && !errors.Is(err, context.Canceled) {
 			a.t.Error(err)
@@ -227,7 +234,7 @@ func (a *agent) only() corp.Call {
 func (a *agent) budgets() (task, workspace corp.Budget) {
 	a.t.Helper()
 	var list []corp.Budget
-	pgtest.Eventually(a.t, 10*time.Second, "the database answers", func(ctx context.Context) bool {
+	pgtest.Eventually(a.t, patience, "the database answers", func(ctx context.Context) bool {
 		var err error
 		list, err = a.env.DB.In(a.ws).Budgets(ctx, a.task.ID)
 		if err != nil && corp.KindOf(err) != corp.KindUnavailable { // a test may have killed its connections
@@ -248,7 +255,7 @@ func (a *agent) budgets() (task, workspace corp.Budget) {
 // settled waits until nothing of the task's budget is granted any more.
 func (a *agent) settled() (task, workspace corp.Budget) {
 	a.t.Helper()
-	pgtest.Eventually(a.t, 10*time.Second, "allowances are given back", func(context.Context) bool {
+	pgtest.Eventually(a.t, patience, "allowances are given back", func(context.Context) bool {
 		task, workspace = a.budgets()
 		return task.Granted == 0 && workspace.Granted == 0
 	})
