@@ -1,5 +1,5 @@
 // Command gateway measures what a model call costs on its way: straight to the
-// vendor, through nginx, and through our gateway with its run key, budget,
+// vendor, through nginx, through a bare proxy in Go, and through our gateway with its run key, budget,
 // metering and journal. The vendor is a lean one of our own, so that what stands
 // in between shows.
 package main
@@ -32,14 +32,19 @@ type figures struct{ p50, p99, cpu measure.Spread }
 
 func main() {
 	upstream := flag.String("upstream", "", "play the vendor at this address, and nothing else")
+	proxy := flag.String("proxy", "", "be a bare proxy at this address to the vendor named as an argument, and nothing else")
 	rounds := flag.Int("rounds", 3, "how often to measure each")
 	calls := flag.Int("calls", 1500, "calls of 1 KB in a round; a tenth of that of 200 KB")
 	corp := flag.String("corp", "../bin/corp", "the program to measure")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
-	if *upstream != "" {
-		if err := serveUpstream(ctx, *upstream); !errors.Is(err, http.ErrServerClosed) {
+	if *upstream != "" || *proxy != "" {
+		serving := serveUpstream
+		if *proxy != "" {
+			serving = func(ctx context.Context, _ string) error { return serveProxy(ctx, *proxy, flag.Arg(0)) }
+		}
+		if err := serving(ctx, *upstream); !errors.Is(err, http.ErrServerClosed) {
 			log.Fatal(err)
 		}
 		return

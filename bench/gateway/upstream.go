@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httputil"
 	"strconv"
 	"strings"
 )
@@ -71,6 +72,20 @@ func serveUpstream(ctx context.Context, address string) error {
 			}
 		}
 	})}
+	return serve(ctx, server)
+}
+
+// serveProxy passes everything on to the vendor until ctx ends: what a proxy of
+// our language and its standard library costs before it knows anything.
+func serveProxy(ctx context.Context, address, vendor string) error {
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", vendor },
+		FlushInterval: -1, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+	}
+	return serve(ctx, &http.Server{Addr: address, Handler: proxy}) //nolint:gosec // loopback only
+}
+
+func serve(ctx context.Context, server *http.Server) error {
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	return server.ListenAndServe()

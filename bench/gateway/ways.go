@@ -13,7 +13,7 @@ import (
 	"github.com/genericcorp/corp/client"
 )
 
-// build starts the vendor, nginx and our server. stop is never nil.
+// build starts the vendor, the proxies and our server. stop is never nil.
 func build(ctx context.Context, program string) (ways []way, stop func(), err error) {
 	var ends []func()
 	stop = func() {
@@ -61,11 +61,18 @@ func build(ctx context.Context, program string) (ways []way, stop func(), err er
 	if err != nil {
 		return nil, stop, err
 	}
-	if err := site.Reach(ctx, vendor); err != nil {
+	bare, err := address(ctx)
+	if err != nil {
 		return nil, stop, err
 	}
-	if err := site.Reach(ctx, proxy); err != nil {
+	inGo, err := run(self, "-proxy", bare, vendor)
+	if err != nil {
 		return nil, stop, err
+	}
+	for _, at := range []string{vendor, proxy, bare} {
+		if err := site.Reach(ctx, at); err != nil {
+			return nil, stop, err
+		}
 	}
 	ours, err := site.Start(ctx, program, filepath.Join(dir, "data"))
 	if err != nil {
@@ -76,6 +83,7 @@ func build(ctx context.Context, program string) (ways []way, stop func(), err er
 	ways = []way{
 		{"direct", "http://" + vendor, "sk-sim", nil},
 		{"nginx", "http://" + proxy, "sk-sim", []int{nginx}},
+		{"bare proxy in Go", "http://" + bare, "sk-sim", []int{inGo}},
 		{"corp", ours.GatewayURL, key, []int{ours.Pid()}},
 	}
 	return ways, stop, err
