@@ -96,6 +96,8 @@ func (a *API) finish(w *recorder, r *http.Request, x *exchange, start time.Time)
 		case r.Context().Err() != nil: // the client left, or the server stops: nobody's fault
 		case corp.KindOf(x.err) == corp.KindInternal:
 			level = slog.LevelError
+		case codeOf(x.err) == notLeading, codeOf(x.err) == codeStopping: // every start and stop has them; who asks goes on asking
+			level = slog.LevelDebug
 		default:
 			level = slog.LevelWarn
 		}

@@ -144,16 +144,28 @@ func (r *child) halted() bool {
 	}
 }
 
-// stop asks the runner to drain, and kills it when its time is up.
-func (r *child) stop(patience time.Duration) {
+// leave asks the runner to drain, and waits a little for one that is idle.
+func (r *child) leave(patience time.Duration) {
 	r.signal(syscall.SIGTERM)
-	timer := time.NewTimer(patience)
+	r.left(patience)
+}
+
+// stop waits for the runner that was asked to leave, and kills it when its time is up.
+func (r *child) stop(patience time.Duration) {
+	if !r.left(patience) {
+		r.signal(syscall.SIGKILL)
+		<-r.ended
+	}
+}
+
+func (r *child) left(within time.Duration) bool {
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
 	case <-r.ended:
+		return true
 	case <-timer.C:
-		r.signal(syscall.SIGKILL)
-		<-r.ended
+		return false
 	}
 }
 
