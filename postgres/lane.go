@@ -9,10 +9,11 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-// laneWidth is how many transactions of one workspace that every task needs are
-// under way at a time. Each ends with the workspace's next event, whose number
-// they take one after the other: more of them would only wait in the database for
-// each other, and hold the connections that other workspaces need.
+// laneWidth is how many transactions of one workspace are under way at a time, of
+// those of which there may be many: a flood of tasks, batches, entries or
+// cancellations. Each ends with the workspace's next event, whose number they take
+// one after the other: more of them would only wait in the database for each
+// other, and hold the connections that other workspaces need.
 const laneWidth = 3
 
 // lanes has the transactions of each workspace wait here, in the order in which

@@ -53,8 +53,19 @@ func (w WorkspaceDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enterWorkspace, w.ws.UUID(), fn) })
 }
 
-// routine is in for what every task needs, in the workspace's lane.
+// inLane is in for what ends with events and may be asked for any number of times
+// at once, in the workspace's lane. fn must not use another door's method, which
+// might wait for the lane.
+func (w WorkspaceDB) inLane(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return w.lane(ctx, enterWorkspace, fn)
+}
+
+// routine is inLane for what every task needs.
 func (w WorkspaceDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return w.lane(ctx, enterRoutine, fn)
+}
+
+func (w WorkspaceDB) lane(ctx context.Context, enter string, fn func(tx pgx.Tx) error) error {
 	if w.ws.IsZero() {
 		return errNoWorkspace()
 	}
@@ -63,7 +74,7 @@ func (w WorkspaceDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) erro
 		return err
 	}
 	defer leave()
-	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enterRoutine, w.ws.UUID(), fn) })
+	return w.db.retry(ctx, func() error { return w.db.transact(ctx, w.db.app, enter, w.ws.UUID(), fn) })
 }
 
 // in runs fn in one transaction of the system door.
