@@ -16,9 +16,10 @@ type cursor struct {
 	entries map[corp.RunID]int64
 }
 
-// maxCursor is the longest text of a cursor: far above that of the most runs
-// that a stream follows.
-const maxCursor = 8 << 10
+// maxCursor is the longest text of a cursor: that of all the tasks that a stream
+// may name, with as many attempts each as one may have. A request's head has room
+// for it.
+const maxCursor = 48 << 10
 
 func (c cursor) String() string {
 	var b strings.Builder
