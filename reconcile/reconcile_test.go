@@ -78,7 +78,7 @@ func TestAnOfferThatNobodyTakesUpReturnsAndUsesNoAttempt(t *testing.T) {
 	old, fresh := env.Submit(t, ws, corp.TaskSpec{}), env.Submit(t, ws, corp.TaskSpec{})
 	env.Claim(t, ws, old.RunID)
 	env.Claim(t, ws, fresh.RunID)
-	env.Exec(t, `UPDATE runs SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE id = $1`, old.RunID)
+	env.Exec(t, `UPDATE runs SET lease_expires_at = clock_timestamp() + CASE id WHEN $1 THEN interval '-1 second' ELSE '1 hour' END`, old.RunID)
 	once(t, r.RequeueOffers)
 	if run := runOf(t, env, ws, old.RunID); run.State != corp.RunQueued || run.Attempt != 1 || run.Reason != corp.ReasonNotAcknowledged {
 		t.Errorf("the expired offer is %s, attempt %d, %s", run.State, run.Attempt, run.Reason)
@@ -94,7 +94,7 @@ func TestAnOfferThatNobodyTakesUpReturnsAndUsesNoAttempt(t *testing.T) {
 func TestARunWhoseRunnerFellSilentIsLostAndTriedAgainUntilItsAttemptsAreUsedUp(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
-	r, _ := newReconciler(env)
+	r, _ := newReconciler(env, func(c *reconcile.Config) { c.Margin = time.Hour })
 	ws := env.Workspace(t)
 	task := env.Submit(t, ws, corp.TaskSpec{MaxAttempts: 2})
 	silent := func(age string) corp.RunID {
@@ -105,11 +105,11 @@ func TestARunWhoseRunnerFellSilentIsLostAndTriedAgainUntilItsAttemptsAreUsedUp(t
 		once(t, r.LoseRuns)
 		return id
 	}
-	first := silent("900 milliseconds")
+	first := silent("59 minutes")
 	if run := runOf(t, env, ws, first); run.State != corp.RunRunning {
 		t.Fatalf("the run was given up within the margin: %s", run.State)
 	}
-	env.Exec(t, `UPDATE runs SET lease_expires_at = clock_timestamp() - interval '1100 milliseconds' WHERE id = $1`, first)
+	env.Exec(t, `UPDATE runs SET lease_expires_at = clock_timestamp() - interval '61 minutes' WHERE id = $1`, first)
 	once(t, r.LoseRuns)
 	if run := runOf(t, env, ws, first); run.State != corp.RunLost || run.Reason != corp.ReasonRunnerLost {
 		t.Errorf("the first run is %s, %s", run.State, run.Reason)
@@ -117,7 +117,7 @@ func TestARunWhoseRunnerFellSilentIsLostAndTriedAgainUntilItsAttemptsAreUsedUp(t
 	if now := taskOf(t, env, ws, task.ID); now.State != corp.TaskQueued || now.RunID == first {
 		t.Fatalf("the task is %s with run %v", now.State, now.RunID)
 	}
-	silent("1 hour")
+	silent("2 hours")
 	if now := taskOf(t, env, ws, task.ID); now.State != corp.TaskDead || now.Reason != corp.ReasonAttempts {
 		t.Errorf("the task is %s, %s", now.State, now.Reason)
 	}
@@ -126,16 +126,16 @@ func TestARunWhoseRunnerFellSilentIsLostAndTriedAgainUntilItsAttemptsAreUsedUp(t
 func TestARunThatUsedUpItsTimeAndIsNotEndedByItsRunnerIsEnded(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
-	r, _ := newReconciler(env)
+	r, _ := newReconciler(env, func(c *reconcile.Config) { c.Grace = time.Hour })
 	ws := env.Workspace(t)
 	task := env.Submit(t, ws, corp.TaskSpec{TimeoutSeconds: 60})
 	env.Running(t, ws, task.RunID)
-	env.Exec(t, `UPDATE runs SET lease_expires_at = clock_timestamp() + interval '1 hour', started_at = clock_timestamp() - interval '60.5 seconds' WHERE id = $1`, task.RunID)
+	env.Exec(t, `UPDATE runs SET lease_expires_at = clock_timestamp() + interval '1 hour', started_at = clock_timestamp() - interval '60 minutes' WHERE id = $1`, task.RunID)
 	once(t, r.ExpireRuns)
 	if run := runOf(t, env, ws, task.RunID); run.State != corp.RunRunning {
 		t.Fatalf("the run was ended within the grace time: %s", run.State)
 	}
-	env.Exec(t, `UPDATE runs SET started_at = clock_timestamp() - interval '62 seconds' WHERE id = $1`, task.RunID)
+	env.Exec(t, `UPDATE runs SET started_at = clock_timestamp() - interval '62 minutes' WHERE id = $1`, task.RunID)
 	once(t, r.ExpireRuns)
 	if run := runOf(t, env, ws, task.RunID); run.State != corp.RunFailed || run.Reason != corp.ReasonTimeout {
 		t.Errorf("the run is %s, %s", run.State, run.Reason)
