@@ -152,20 +152,21 @@ func (d *desk) tookOver(task corp.Task) {
 func TestARunnerThatIsNotHeardKillsItsAgentBeforeTheServerGivesTheRunAway(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	w := newWire(t, d.url)
+	w := newWire(t, d.generous(15*time.Second)) // the agent has five seconds, and the server gives it twenty
 	s := d.settings()
 	s.URL = w.URL
 	d.start(s)
 	mark := filepath.Join(t.TempDir(), "mark")
 	task := d.submit("pid\nonce " + mark + "\nwrite new.txt x")
 	agent := d.agentPID(task.RunID)
+	d.renewed(task.RunID)
 	w.cut.Store(true)
 	d.dies(agent, 20*time.Second)
 	run, err := d.client.Run(t.Context(), task.RunID)
 	if err != nil || run.State != corp.RunRunning {
 		t.Errorf("when the agent died the run was %s already (%v)", run.State, err)
 	}
-	pgtest.Eventually(t, 30*time.Second, "the server to give the run away", func(ctx context.Context) bool {
+	pgtest.Eventually(t, 60*time.Second, "the server to give the run away", func(ctx context.Context) bool {
 		run, err := d.client.Run(ctx, task.RunID)
 		return err == nil && run.State == corp.RunLost
 	})
@@ -178,16 +179,17 @@ func TestARunnerThatIsNotHeardKillsItsAgentBeforeTheServerGivesTheRunAway(t *tes
 func TestAnAgentOutlivesAServerThatIsAwayForLessThanItsLease(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	w := newWire(t, d.url)
+	w := newWire(t, d.generous(time.Second))
 	s := d.settings()
 	s.URL = w.URL
 	d.start(s)
 	goOn := filepath.Join(t.TempDir(), "go-on")
 	task := d.submit("pid\nsay before\nawait " + goOn + "\nsay after\nwrite new.txt x")
 	agent := d.agentPID(task.RunID)
+	d.renewed(task.RunID)
 	w.cut.Store(true)
 	write(t, goOn)
-	pgtest.Eventually(t, 2*time.Second, "the agent to end unheard", func(context.Context) bool { return !alive(agent) })
+	pgtest.Eventually(t, generousTTL/2, "the agent to end unheard", func(context.Context) bool { return !alive(agent) })
 	w.cut.Store(false)
 	after, run := d.final(task)
 	if after.State != corp.TaskSucceeded || run.Attempt != 1 {
@@ -385,7 +387,9 @@ func TestARunnerThatCanNeverWorkSaysWhyAndEnds(t *testing.T) {
 			taken := d.settings()
 			s.WorkDir = taken.WorkDir
 			d.start(taken)
-			pgtest.Eventually(t, 20*time.Second, "the first runner", func(context.Context) bool { _, err := os.Stat(filepath.Join(s.WorkDir, "lock")); return err == nil })
+			pgtest.Eventually(t, 60*time.Second, "the first runner", func(context.Context) bool { // it registers once the folder is its own
+				return pgtest.Value[bool](t, d.env, `SELECT EXISTS (SELECT FROM runners WHERE workspace_id = $1)`, d.ws)
+			})
 		}, corp.KindConflict, "Another runner"},
 	} {
 		t.Run(name, func(t *testing.T) {

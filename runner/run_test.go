@@ -98,7 +98,7 @@ func TestEveryWayToFailEndsInAStateThatSaysWhy(t *testing.T) {
 		"no change":          {"say nothing to do", nil, corp.ReasonNoChange, "without changing", false},
 		"no change, a check": {"say hm", []func(*corp.TaskSpec){check("true")}, corp.ReasonNoChange, "without changing", false},
 		"a failed check":     {"write new.txt x", []func(*corp.TaskSpec){check("echo no; exit 7")}, corp.ReasonCheckFailed, "exit code 7", true},
-		"a check that hangs": {"write new.txt x", []func(*corp.TaskSpec){check("sleep 1000"), timeout(10)}, corp.ReasonCheckFailed, "did not end", true},
+		"a check that hangs": {"write new.txt x", []func(*corp.TaskSpec){check("sleep 1000"), timeout(20)}, corp.ReasonCheckFailed, "did not end", true},
 		"a crash":            {"write new.txt x\ncrash", []func(*corp.TaskSpec){attempts(1)}, corp.ReasonAgentFailed, "exit code 3", true},
 		"a flood and crash":  {"flood\ncrash", []func(*corp.TaskSpec){attempts(1)}, corp.ReasonAgentFailed, "exit code 3", false},
 		"the agent's reason": {"write new.txt x\nreason step_limit It went in circles.", nil, corp.ReasonStepLimit, "circles", true},
@@ -106,7 +106,7 @@ func TestEveryWayToFailEndsInAStateThatSaysWhy(t *testing.T) {
 		"too many turns":     {"stop max_turn_requests", nil, corp.ReasonStepLimit, "steps", false},
 		"a refusal":          {"stop refusal", nil, corp.ReasonRefused, "declined", false},
 		"an odd end":         {"stop because", []func(*corp.TaskSpec){attempts(1)}, corp.ReasonAgentFailed, "because", false},
-		"its time is up":     {"write new.txt x\nhang", []func(*corp.TaskSpec){timeout(2)}, corp.ReasonTimeout, "time", true},
+		"its time is up":     {"write new.txt x\nhang", []func(*corp.TaskSpec){timeout(10)}, corp.ReasonTimeout, "time", true},
 		"a stubborn agent":   {"stubborn", []func(*corp.TaskSpec){timeout(2)}, corp.ReasonTimeout, "time", false},
 		"no such host":       {"x", []func(*corp.TaskSpec){bad, func(s *corp.TaskSpec) { s.RepositoryURL = "http://127.0.0.1:1/x.git" }, attempts(1)}, corp.ReasonRepository, "reached", false},
 	} {

@@ -70,10 +70,14 @@ type server struct {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func (s *server) api() (http.Handler, error) {
+func (s *server) api(edit ...func(*dispatch.Times)) (http.Handler, error) {
+	times := times()
+	for _, e := range edit {
+		e(&times)
+	}
 	a, err := api.New(api.Config{
 		DB: s.env.DB, Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring, GatewayURL: func() string { return s.model.URL },
-		Times: times(), Version: "test", Logger: quiet(),
+		Times: times, Version: "test", Logger: quiet(),
 	})
 	if err != nil {
 		return nil, err
@@ -81,15 +85,34 @@ func (s *server) api() (http.Handler, error) {
 	return a.Handler(), nil
 }
 
-// anotherAPI is the API after a restart: it has forgotten what it had in memory.
-func (d *desk) anotherAPI() http.Handler {
+// anotherAPI is the API after a restart, perhaps with other times: it has
+// forgotten what it had in memory.
+func (d *desk) anotherAPI(edit ...func(*dispatch.Times)) http.Handler {
 	d.t.Helper()
-	handler, err := d.api()
+	handler, err := d.api(edit...)
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return handler
 }
+
+// generous leases are renewed for so long that no busy machine lets them end.
+func (d *desk) generous(margin time.Duration) (url string) {
+	d.t.Helper()
+	server := httptest.NewServer(d.anotherAPI(func(at *dispatch.Times) { at.TTL, at.Margin = generousTTL, margin }))
+	d.t.Cleanup(server.Close)
+	return server.URL
+}
+
+// renewed waits until the run's lease is a generous one.
+func (d *desk) renewed(run corp.RunID) {
+	d.t.Helper()
+	pgtest.Eventually(d.t, 60*time.Second, "a heartbeat", func(context.Context) bool {
+		return pgtest.Value[bool](d.t, d.env, `SELECT lease_expires_at > clock_timestamp() + interval '10 seconds' FROM runs WHERE id = $1`, run)
+	})
+}
+
+const generousTTL = 20 * time.Second
 
 var shared = sync.OnceValues(func() (*server, error) {
 	dir, err := os.MkdirTemp("", "corp-runner-test-")
