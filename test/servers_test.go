@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -117,30 +118,38 @@ func (f *fleet) count(sql string) (n int) {
 // to end it: with every number from the first to the last exactly once.
 func (f *fleet) watchEvents() (end func()) {
 	ctx, cancel := context.WithCancel(f.t.Context())
-	ended := make(chan int64, 1)
+	var last atomic.Int64
+	ended := make(chan struct{})
 	go func() {
-		var last int64
+		defer close(ended)
 		for u, err := range f.Stream(ctx, client.StreamQuery{After: "e:0"}) {
 			if err != nil {
 				if ctx.Err() == nil {
 					f.t.Errorf("the stream ended: %v", err)
 				}
-				break
+				return
 			}
-			if u.Event == nil || u.Event.Seq != last+1 {
-				f.t.Errorf("after event %d came %+v", last, u)
-				break
+			if u.Event == nil || u.Event.Seq != last.Load()+1 {
+				f.t.Errorf("after event %d came %+v", last.Load(), u)
+				return
 			}
-			last = u.Event.Seq
+			last.Store(u.Event.Seq)
 		}
-		ended <- last
 	}()
 	return func() {
 		newest := int64(f.count(`SELECT max(seq) FROM events`))
-		timer := time.AfterFunc(3*time.Second, cancel)
-		defer timer.Stop()
-		if last := <-ended; last < newest {
-			f.t.Errorf("the stream has events up to %d of %d", last, newest)
+		wait(f.t, "the stream to have every event", func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return last.Load() >= newest
+			}
+		})
+		cancel()
+		<-ended
+		if n := last.Load(); n < newest {
+			f.t.Errorf("the stream has events up to %d of %d", n, newest)
 		}
 	}
 }
