@@ -154,9 +154,9 @@ func TestAClaimWhoseEndIsNotKnownCountsUntilItIs(t *testing.T) {
 	}
 	t.Cleanup(db.Close)
 	short := times()
-	short.Ack = time.Second
+	short.LeaderTTL, short.Ack = 3*time.Second, time.Second
 	d := dispatch.New(db, w.ring, corp.NewID[corp.ServerID](), "", short, slog.New(slog.DiscardHandler))
-	ctx, enough := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, enough := context.WithTimeout(t.Context(), 5*long)
 	defer enough()
 	var all sync.WaitGroup
 	all.Go(func() { _ = d.Run(ctx) })

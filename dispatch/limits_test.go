@@ -81,7 +81,7 @@ func TestLimitsHoldWhileServersTakeTheLeadFromEachOther(t *testing.T) {
 	short.LeaderTTL, short.Ack = time.Second, time.Second
 	one, _ := w.dispatcher(t, short)
 	two, _ := w.dispatcher(t, short)
-	ctx, enough := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, enough := context.WithTimeout(t.Context(), 5*long)
 	defer enough()
 	var all sync.WaitGroup
 	for i := range 4 {

@@ -43,7 +43,7 @@ func (w *world) listening(t *testing.T) {
 	t.Cleanup(func() { stop(); running.Wait() })
 	select {
 	case <-heard:
-	case <-time.After(20 * time.Second):
+	case <-time.After(long):
 		t.Fatal("nothing was heard")
 	}
 }
@@ -94,7 +94,7 @@ func TestHintsAloneAreEnoughFromThisServerAndFromAnother(t *testing.T) {
 	next := func(what string, want corp.Task) corp.Offer {
 		t.Helper()
 		seq++
-		got := w.poll(t, w.d, r, seq, 1, 10*time.Second)
+		got := w.poll(t, w.d, r, seq, 1, long)
 		if len(got) != 1 || got[0].RunID != want.RunID {
 			t.Fatalf("%s: offered %v, want %v", what, ids(got), want.RunID)
 		}
@@ -137,7 +137,7 @@ func TestHintsAloneAreEnoughFromThisServerAndFromAnother(t *testing.T) {
 		}
 		for got := 0; got < len(many); {
 			seq++
-			offers := w.poll(t, w.d, r, seq, 100, 10*time.Second)
+			offers := w.poll(t, w.d, r, seq, 100, long)
 			if got += len(offers); len(offers) == 0 {
 				t.Fatalf("%s: %d of a batch were offered", name, got)
 			}
@@ -159,7 +159,7 @@ func TestWhatNoHintToldIsFoundWithinASweep(t *testing.T) {
 			if got := w.poll(t, w.d, r, seq, 1, time.Second); len(got) == 1 {
 				return got[0]
 			}
-			if time.Since(begun) > 10*time.Second {
+			if time.Since(begun) > long {
 				t.Fatal("not found: " + what)
 			}
 		}
@@ -214,7 +214,7 @@ func TestALongQueueIsOfferedWholeAndInOrderAlthoughOnlyItsHeadIsKnown(t *testing
 	r := poolRunner()
 	var got []int
 	for seq := int64(1); len(got) < n; seq++ {
-		offers := w.poll(t, w.d, r, seq, 150, 10*time.Second)
+		offers := w.poll(t, w.d, r, seq, 150, long)
 		if len(offers) == 0 {
 			t.Fatalf("%d of %d were offered", len(got), n)
 		}
@@ -240,7 +240,7 @@ func TestARunBehindManyThatNobodyCanCarryOutIsOfferedAllTheSame(t *testing.T) {
 	batchOf(t, w.DB, ws, 700, func(int) corp.TaskSpec { return corp.TaskSpec{Labels: []string{"gpu"}, Priority: 5} })
 	plain := submit(t, w.DB, ws, corp.TaskSpec{})
 	w.age(t)
-	if got := w.poll(t, w.d, poolRunner(), 1, 3, 10*time.Second); len(got) != 1 || got[0].RunID != plain.RunID {
+	if got := w.poll(t, w.d, poolRunner(), 1, 3, long); len(got) != 1 || got[0].RunID != plain.RunID {
 		t.Errorf("offered %v", ids(got))
 	}
 }
@@ -261,7 +261,7 @@ func TestANewLeaderServesEveryWorkspaceOfALargeInstallation(t *testing.T) {
 	r := poolRunner()
 	waitFor(t, "the lead", w.d.Leading)
 	for seq := int64(1); len(want) > 0; seq++ {
-		offers := w.poll(t, w.d, r, seq, 200, 10*time.Second)
+		offers := w.poll(t, w.d, r, seq, 200, long)
 		if len(offers) == 0 {
 			t.Fatalf("%d were not offered", len(want))
 		}
@@ -286,7 +286,7 @@ func TestAnIdleLeaderHardlyAsksTheDatabase(t *testing.T) {
 	for range 5 {
 		submit(t, w.DB, ws, corp.TaskSpec{})
 	}
-	if got := w.poll(t, w.d, poolRunner(), 1, 1, 5*time.Second); len(got) != 1 {
+	if got := w.poll(t, w.d, poolRunner(), 1, 1, long); len(got) != 1 {
 		t.Fatal("nothing was offered")
 	}
 	const commits = `SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()`

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/dispatch"
@@ -53,7 +52,7 @@ func TestWhyATaskWaits(t *testing.T) {
 	if _, err := db.LimitAgent(ctx, corp.ActorSystem, first.AgentID, 1); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.poll(t, w.d, poolRunner("gpu"), 1, 1, 10*time.Second); len(got) != 1 || got[0].RunID != first.RunID {
+	if got := w.poll(t, w.d, poolRunner("gpu"), 1, 1, long); len(got) != 1 || got[0].RunID != first.RunID {
 		t.Fatalf("offered %v", ids(got))
 	}
 	if got, err := w.d.Wait(ctx, ws, first.ID); err != nil || got.Cause != corp.WaitNothing || got.State != corp.TaskRunning {

@@ -246,6 +246,8 @@ func TestDroppingAndMakingMonthsNeverHoldsUpTrafficForLong(t *testing.T) {
 	ws := env.Workspace(t)
 	ctx, stop := context.WithCancel(t.Context())
 	pin := pinned(t, env) // a long report that reads all three tables
+	late := make(chan time.Duration, 1)
+	go func() { late <- lateness(ctx, t, env) }()
 	var slowest atomic.Int64
 	var writes atomic.Int64
 	var writers sync.WaitGroup
@@ -281,9 +283,28 @@ func TestDroppingAndMakingMonthsNeverHoldsUpTrafficForLong(t *testing.T) {
 	}
 	stop()
 	writers.Wait()
-	t.Logf("%d writes, the slowest %s", writes.Load(), time.Duration(slowest.Load()))
-	if worst := time.Duration(slowest.Load()); worst > 3*time.Second {
+	bound := 3*time.Second + 2*<-late // a write is a submission and its cancelling
+	t.Logf("%d writes, the slowest %s, at most %s", writes.Load(), time.Duration(slowest.Load()), bound)
+	if worst := time.Duration(slowest.Load()); worst > bound {
 		t.Errorf("a write took %s", worst)
+	}
+}
+
+// lateness is how long asking the database one thing that nobody holds up takes
+// at worst, as long as ctx lasts: what this machine adds to everything just now.
+func lateness(ctx context.Context, t *testing.T, env *pgtest.Env) (worst time.Duration) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		began := time.Now()
+		_ = pgtest.Value[int](t, env, `SELECT 1`)
+		worst = max(worst, time.Since(began))
+		select {
+		case <-ctx.Done():
+			return worst
+		case <-tick.C:
+		}
 	}
 }
 
