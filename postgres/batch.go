@@ -29,7 +29,7 @@ func (w WorkspaceDB) SubmitBatch(ctx context.Context, actor corp.Actor, spec cor
 	if err != nil {
 		return batch, false, err
 	}
-	err = w.inLane(ctx, func(tx pgx.Tx) error {
+	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
 		made, err := remember(ctx, tx, w.ws, opSubmitBatch, idem, s.batch)
 		if err != nil {
 			return err
@@ -87,7 +87,7 @@ func newBatch(actor corp.Actor, spec corp.BatchSpec) (*submission, error) {
 // CancelBatch cancels the tasks of a batch that have not ended, and all beneath
 // any of its tasks, as CancelTask would, together.
 func (w WorkspaceDB) CancelBatch(ctx context.Context, actor corp.Actor, id corp.BatchID) (status corp.BatchStatus, err error) {
-	err = w.inLane(ctx, func(tx pgx.Tx) error {
+	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
 		tasks, err := collect(ctx, tx, pgx.RowTo[corp.TaskID], `SELECT id FROM tasks WHERE workspace_id = $1 AND batch_id = $2`, w.ws, id)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func (w WorkspaceDB) AppendEntries(ctx context.Context, run corp.RunID, epoch in
 	if err != nil {
 		return 0, err
 	}
-	err = w.inLane(ctx, func(tx pgx.Tx) error {
+	err = w.inLane(ctx, laneOfRuns, func(tx pgx.Tx) error {
 		var task corp.TaskID
 		var first int64
 		// FOR SHARE: no next epoch can begin, and count on an index, while this one writes.

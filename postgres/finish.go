@@ -29,7 +29,7 @@ func (w WorkspaceDB) FinishRun(ctx context.Context, run corp.RunID, epoch int64,
 	if err := checkOutcome(o); err != nil {
 		return ended, err
 	}
-	err = w.routine(ctx, func(tx pgx.Tx) error {
+	err = w.routine(ctx, laneOfRuns, func(tx pgx.Tx) error {
 		task, h, err := w.lockBoth(ctx, tx, run)
 		if err != nil {
 			return err

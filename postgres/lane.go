@@ -9,12 +9,18 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-// laneWidth is how many transactions of one workspace are under way at a time, of
-// those of which there may be many: a flood of tasks, batches, entries or
-// cancellations. Each ends with the workspace's next event, whose number they take
-// one after the other: more of them would only wait in the database for each
+// laneWidth is how many transactions of one workspace are under way at a time in
+// each of its lanes. Each ends with the workspace's next event, whose number they
+// take one after the other: more of them would only wait in the database for each
 // other, and hold the connections that other workspaces need.
 const laneWidth = 3
+
+// The lanes of a workspace. Whoever submits without end does not keep the runs that
+// are leased from beginning and ending: they hold runners that others wait for.
+const (
+	laneOfTasks = iota // tasks and batches that come, are cancelled or redriven
+	laneOfRuns         // what runners say of the runs that they hold
+)
 
 // lanes has the transactions of each workspace wait here, in the order in which
 // they came, instead of in the database.
@@ -22,7 +28,12 @@ type lanes struct {
 	width int64
 
 	mu sync.Mutex
-	of map[corp.WorkspaceID]*lane // those in use
+	of map[laneName]*lane // those in use
+}
+
+type laneName struct {
+	workspace corp.WorkspaceID
+	which     int
 }
 
 type lane struct {
@@ -31,34 +42,33 @@ type lane struct {
 }
 
 func newLanes(conns int32) *lanes {
-	return &lanes{width: int64(max(1, min(laneWidth, conns/2))), of: map[corp.WorkspaceID]*lane{}}
+	return &lanes{width: int64(max(1, min(laneWidth, conns/3))), of: map[laneName]*lane{}}
 }
 
-// enter waits for a place in the workspace's lane. Whoever has one must not wait
-// for another.
-func (l *lanes) enter(ctx context.Context, ws corp.WorkspaceID) (leave func(), err error) {
+// enter waits for a place in a lane. Whoever has one must not wait for another.
+func (l *lanes) enter(ctx context.Context, name laneName) (leave func(), err error) {
 	l.mu.Lock()
-	in := l.of[ws]
+	in := l.of[name]
 	if in == nil {
 		in = &lane{Weighted: semaphore.NewWeighted(l.width)}
-		l.of[ws] = in
+		l.of[name] = in
 	}
 	in.users++
 	l.mu.Unlock()
 	if err := in.Acquire(ctx, 1); err != nil {
-		l.gone(ws, in)
+		l.gone(name, in)
 		return nil, err
 	}
 	return func() {
 		in.Release(1)
-		l.gone(ws, in)
+		l.gone(name, in)
 	}, nil
 }
 
-func (l *lanes) gone(ws corp.WorkspaceID, in *lane) {
+func (l *lanes) gone(name laneName, in *lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if in.users--; in.users == 0 {
-		delete(l.of, ws)
+		delete(l.of, name)
 	}
 }

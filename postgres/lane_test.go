@@ -57,7 +57,7 @@ func TestAFloodOfOneWorkspaceLeavesConnectionsToTheOthers(t *testing.T) {
 				flood.Go(func() { failed <- do(t.Context(), db.In(loud), l) })
 			}
 			pgtest.Eventually(t, 30*time.Second, "the flood waits", func(context.Context) bool {
-				return pgtest.Value[int](t, env, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) >= 3
+				return pgtest.Value[int](t, env, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) >= 2
 			})
 			soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
@@ -79,5 +79,40 @@ func TestAFloodOfOneWorkspaceLeavesConnectionsToTheOthers(t *testing.T) {
 				t.Errorf("%d lanes are left when nobody is in them", n)
 			}
 		})
+	}
+}
+
+// A run that is leased holds a runner that others wait for: it begins and ends
+// however many tasks its workspace submits.
+func TestAFloodOfTasksDoesNotKeepRunsFromBeginning(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	ws := env.Workspace(t)
+	spec := corp.TaskSpec{Prompt: "Work.", RepositoryURL: "https://git.example.com/x.git"}
+	lease := env.Claim(t, ws, env.Submit(t, ws, spec).RunID)
+	holder := connect(t, env.SuperURL)
+	held, err := holder.Begin(t.Context())
+	ok(t, err)
+	_, err = held.Exec(t.Context(), `LOCK TABLE tasks IN SHARE MODE`) // no task is written, but it may be read
+	ok(t, err)
+	var flood sync.WaitGroup
+	failed := make(chan error, 20)
+	for range cap(failed) {
+		flood.Go(func() {
+			_, _, err := env.DB.In(ws).SubmitTask(t.Context(), corp.ActorSystem, spec, postgres.Idempotency{})
+			failed <- err
+		})
+	}
+	pgtest.Eventually(t, 30*time.Second, "the flood waits", func(context.Context) bool {
+		return pgtest.Value[int](t, env, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) >= 2
+	})
+	soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	ok(t, env.DB.In(ws).AckRun(soon, lease.RunID, lease.Epoch))
+	ok(t, held.Rollback(t.Context()))
+	flood.Wait()
+	close(failed)
+	for err := range failed {
+		ok(t, err)
 	}
 }

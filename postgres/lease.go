@@ -45,7 +45,7 @@ func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) er
 // runner drains. A run that was told to stop ends instead. Repeating it changes
 // nothing; another epoch is lease_lost.
 func (w WorkspaceDB) ReleaseRun(ctx context.Context, run corp.RunID, epoch int64, detail string) error {
-	return w.inLane(ctx, func(tx pgx.Tx) error {
+	return w.inLane(ctx, laneOfRuns, func(tx pgx.Tx) error {
 		task, h, err := w.lockBoth(ctx, tx, run)
 		if err != nil {
 			return err

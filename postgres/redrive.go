@@ -27,7 +27,7 @@ func (w WorkspaceDB) RedriveTask(ctx context.Context, actor corp.Actor, id corp.
 }
 
 func (w WorkspaceDB) onceMore(ctx context.Context, a again, id corp.TaskID) (task corp.Task, err error) {
-	err = w.inLane(ctx, func(tx pgx.Tx) error {
+	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
 		tasks, err := w.lockAgain(ctx, tx, []corp.TaskID{id})
 		switch {
 		case err != nil:
@@ -73,7 +73,7 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 	if f.State != corp.TaskDead && f.State != corp.TaskFailed {
 		return done, corp.Invalid("state", "Only dead or failed tasks can be redriven.", "Say dead or failed.")
 	}
-	err = w.inLane(ctx, func(tx pgx.Tx) error {
+	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
 		found, err := collect(ctx, tx, pgx.RowTo[corp.TaskID], `
 			SELECT t.id FROM tasks t
 			WHERE t.workspace_id = $1 AND t.state = $2 AND (t.deadline_at IS NULL OR t.deadline_at > clock_timestamp()) AND NOT `+sourceGone+`

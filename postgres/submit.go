@@ -27,7 +27,7 @@ func (w WorkspaceDB) SubmitTask(ctx context.Context, actor corp.Actor, spec corp
 	if err != nil {
 		return task, false, err
 	}
-	err = w.routine(ctx, func(tx pgx.Tx) error {
+	err = w.routine(ctx, laneOfTasks, func(tx pgx.Tx) error {
 		made, err := remember(ctx, tx, w.ws, opSubmitTask, idem, s.tasks[0].id)
 		if err != nil {
 			return err

@@ -123,7 +123,7 @@ func (w WorkspaceDB) lockTask(ctx context.Context, tx pgx.Tx, id corp.TaskID) (t
 // out end at once, the runners of the others are asked to stop them. What has
 // ended stays as it is.
 func (w WorkspaceDB) CancelTask(ctx context.Context, actor corp.Actor, id corp.TaskID) (task corp.Task, err error) {
-	err = w.inLane(ctx, func(tx pgx.Tx) error {
+	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
 		if err := w.cancel(ctx, tx, actor, []corp.TaskID{id}); err != nil {
 			return err
 		}

@@ -54,22 +54,22 @@ func (w WorkspaceDB) in(ctx context.Context, fn func(tx pgx.Tx) error) error {
 }
 
 // inLane is in for what ends with events and may be asked for any number of times
-// at once, in the workspace's lane. fn must not use another door's method, which
-// might wait for the lane.
-func (w WorkspaceDB) inLane(ctx context.Context, fn func(tx pgx.Tx) error) error {
-	return w.lane(ctx, enterWorkspace, fn)
+// at once, in one of the workspace's lanes. fn must not use another door's method,
+// which might wait for the lane.
+func (w WorkspaceDB) inLane(ctx context.Context, which int, fn func(tx pgx.Tx) error) error {
+	return w.lane(ctx, which, enterWorkspace, fn)
 }
 
 // routine is inLane for what every task needs.
-func (w WorkspaceDB) routine(ctx context.Context, fn func(tx pgx.Tx) error) error {
-	return w.lane(ctx, enterRoutine, fn)
+func (w WorkspaceDB) routine(ctx context.Context, which int, fn func(tx pgx.Tx) error) error {
+	return w.lane(ctx, which, enterRoutine, fn)
 }
 
-func (w WorkspaceDB) lane(ctx context.Context, enter string, fn func(tx pgx.Tx) error) error {
+func (w WorkspaceDB) lane(ctx context.Context, which int, enter string, fn func(tx pgx.Tx) error) error {
 	if w.ws.IsZero() {
 		return errNoWorkspace()
 	}
-	leave, err := w.db.lanes.enter(ctx, w.ws)
+	leave, err := w.db.lanes.enter(ctx, laneName{w.ws, which})
 	if err != nil {
 		return err
 	}
@@ -164,12 +164,12 @@ func query[T any](ctx context.Context, w WorkspaceDB, scan pgx.RowToFunc[T], sql
 	return found, err
 }
 
-// routineQuery is query for what every task needs, in the workspace's lane.
+// routineQuery is query for what every run needs, in the workspace's lane of runs.
 func routineQuery[T any](ctx context.Context, w WorkspaceDB, scan pgx.RowToFunc[T], sql string, args ...any) (found []T, err error) {
 	if w.ws.IsZero() {
 		return nil, errNoWorkspace()
 	}
-	leave, err := w.db.lanes.enter(ctx, w.ws)
+	leave, err := w.db.lanes.enter(ctx, laneName{w.ws, laneOfRuns})
 	if err != nil {
 		return nil, err
 	}
