@@ -10,7 +10,9 @@ import (
 
 const (
 	// firstGuess is how long a plan's runs are thought to take before any of them
-	// has ended.
+	// has ended, and at most for a workspace of which nothing is known: a guess that
+	// is too low is paid second by second, but one that is too high keeps the whole
+	// plan from its share until the run has ended, for what another workspace did.
 	firstGuess = 30 * time.Second
 	// leastCost is what a run costs at least, and mostGuess what it is thought
 	// to cost at most, before it has.
@@ -96,7 +98,7 @@ func (ws *workspace) learn(took time.Duration) {
 		ws.ran, ws.average = true, ws.class.average
 	}
 	ws.average += time.Duration(novelty * float64(took-ws.average))
-	ws.class.average += time.Duration(planNovelty * float64(took-ws.class.average))
+	ws.class.average += time.Duration(planNovelty * float64(min(took, firstGuess)-ws.class.average))
 }
 
 // hold puts a run among those in hand.

@@ -114,7 +114,7 @@ func (m *model) finish(run corp.RunID, now time.Time) {
 	took := now.Sub(h.Since)
 	average, class := m.expected(h.Workspace), m.shares[h.Workspace].Class
 	m.average[h.Workspace] = average + time.Duration(0.3*float64(min(took, time.Hour)-average))
-	m.guess[class] += time.Duration(0.05 * float64(min(took, time.Hour)-m.guess[class]))
+	m.guess[class] += time.Duration(0.05 * float64(min(took, 30*time.Second)-m.guess[class]))
 	m.pay(run, max(took, time.Second))
 	delete(m.held, run)
 }
