@@ -230,10 +230,10 @@ func decodeString(t *testing.T, text []byte) string {
 	return s
 }
 
-// eventually polls until ok holds or ten seconds are over.
+// eventually polls until ok holds or a minute is over.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

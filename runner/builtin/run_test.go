@@ -97,8 +97,8 @@ func TestRunKillsTheWholeGroupAtItsTimeLimit(t *testing.T) {
 	t.Parallel()
 	w := bench(t, nil)
 	started := time.Now()
-	r := use(t, w, "run", obj{"timeout_seconds": 1, "command": "trap '' TERM INT; sleep 600 & echo $$ $! > pids; (sleep 600 & echo $! >> pids); echo before; wait"})
-	if !r.failed || !strings.Contains(r.text, "before\n[stopped after its time limit of 1s") {
+	r := use(t, w, "run", obj{"timeout_seconds": 5, "command": "trap '' TERM INT; sleep 600 & echo $$ $! > pids; (sleep 600 & echo $! >> pids); echo before; wait"})
+	if !r.failed || !strings.Contains(r.text, "before\n[stopped after its time limit of 5s") {
 		t.Errorf("run = %+v", r)
 	}
 	if took := time.Since(started); took > 20*time.Second {
