@@ -27,7 +27,7 @@ const slack = 2 * time.Second
 // O1, and invariants 10 and 11 of the queue: not before its time and soon at it.
 func TestADelayedTaskStartsAtItsTime(t *testing.T) {
 	t.Parallel()
-	s := start(t, quick...)
+	s := start(t)
 	s.with(newVendor(t, worker))
 	o, r := s.run("--repo", s.repository(map[string]string{"a": "a"}), "--in", "4s", "Work")
 	if r.code != 0 {
@@ -64,7 +64,7 @@ func TestADeadlineEndsARunThatIsUnderWay(t *testing.T) {
 
 func TestASchedulesLifeOnTheCommandLine(t *testing.T) {
 	t.Parallel()
-	s := start(t, quick...)
+	s := start(t)
 	s.with(newVendor(t, worker))
 	read := func(args ...string) (made corp.Schedule) {
 		t.Helper()

@@ -145,8 +145,8 @@ func crash(t *testing.T, kill func(s *server)) {
 	s := start(t, append(quick, "--no-runner")...)
 	v := newVendor(t, strings.NewReplacer("between: 100ms", "between: 20ms").Replace(worker))
 	s.with(v)
-	s.startRunner("steady", 4)
 	ids := s.submitMany(fifty, "Work")
+	s.startRunner("steady", 4) // now: a slow machine would have done most of them before the last is submitted
 	wait(t, "work to be under way, with more to come", func() bool {
 		queued, err := s.Tasks(t.Context(), client.TaskQuery{State: corp.TaskQueued}, corp.Page{Limit: corp.MaxPage})
 		return err == nil && len(queued.Items) < fifty-5 && len(queued.Items) > fifty/4 && len(v.Books().Calls) > 3

@@ -42,7 +42,7 @@ rules:
 // S1: each mistake ends in a clear state, with a sentence and the next step.
 func TestBadInputIsAnsweredWithWhatToDo(t *testing.T) {
 	t.Parallel()
-	s := start(t, quick...)
+	s := start(t)
 	s.with(newVendor(t, odd))
 	repo := s.repository(map[string]string{"a.txt": "a\n"})
 	empty := folder(t)
@@ -84,7 +84,7 @@ func TestBadInputIsAnsweredWithWhatToDo(t *testing.T) {
 		{"an agent that loops", []string{"--repo", repo, "--agent", "brief", "Loop"}, 3, corp.ReasonStepLimit, ""},
 		{"an agent that changes nothing", []string{"--repo", repo, "Nothing"}, 3, corp.ReasonNoChange, ""},
 		{"a check that fails", []string{"--repo", repo, "--check", "echo no; exit 7", "Quiet"}, 3, corp.ReasonCheckFailed, ""},
-		{"a check that never ends", []string{"--repo", repo, "--check", "sleep 1000", "--timeout", "4s", "Quiet"}, 3, corp.ReasonCheckFailed, "did not end"},
+		{"a check that never ends", []string{"--repo", repo, "--check", "sleep 1000", "--timeout", "20s", "Quiet"}, 3, corp.ReasonCheckFailed, "did not end"},
 		{"100 MB from a tool", []string{"--repo", repo, "Shout"}, 0, corp.ReasonCompleted, ""},
 		{"100 MB from the check", []string{"--repo", repo, "--check", "head -c 100000000 /dev/zero | tr '\\0' y", "Quiet"}, 0, corp.ReasonCompleted, ""},
 	} {
