@@ -140,7 +140,7 @@ func (id ID[N]) String() string {
 }
 
 // ParseID reads the prefixed form. It returns an invalid error that names the
-// prefix it expected.
+// prefix it expected, also for the zero id, which names nothing.
 func ParseID[I AnyID](s string) (I, error) {
 	var zero I
 	prefix := zero.Prefix() + "_"
@@ -161,6 +161,10 @@ func ParseID[I AnyID](s string) (I, error) {
 	var id [16]byte
 	binary.BigEndian.PutUint64(id[:8], hi)
 	binary.BigEndian.PutUint64(id[8:], lo)
+	if id == ([16]byte{}) {
+		// It has no text: in a path or a body it would be left out.
+		return zero, Invalid("id", "An id of nothing but zeros names nothing.", "Take the id from a list or from what an earlier command printed.")
+	}
 	return I(id), nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/genericcorp/corp"
 )
 
 // maxDepth is how deep a body may nest: far more than any request of ours, far
@@ -48,6 +50,9 @@ func explainJSON(err error) error {
 	}
 	if wrong, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return bodyError{"body", fmt.Sprintf("The body is not JSON: there is a mistake after %d bytes.", wrong.Offset)}
+	}
+	if wrong, ok := errors.AsType[*corp.Error](err); ok { // of an id; JSON's reader does not say where it was
+		return bodyError{"body", wrong.Message}
 	}
 	return bodyError{"body", "The body is not JSON of the right shape."}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -66,11 +67,18 @@ func checkOneSource(spec corp.TaskSpec) error {
 	return nil
 }
 
+// scpForm is USER@HOST:PATH, with no scheme in front.
+var scpForm = regexp.MustCompile(`^([A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9.][A-Za-z0-9.-]*):([^?#@]*[^?#@/])$`)
+
 // checkGitURL refuses paths, options and transports by which a URL could make
 // git read the machine it runs on, and passwords, which would end up in the row.
 func checkGitURL(field, text string) error {
+	odd := strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f })
+	if parts := scpForm.FindStringSubmatch(text); parts != nil && !odd {
+		return corp.Invalid(field, "That is the form that ssh and scp use, not a URL.", "Write it ssh://"+parts[1]+"/"+strings.TrimPrefix(parts[2], "/")+".")
+	}
 	u, err := url.Parse(text)
-	if err != nil || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if err != nil || odd {
 		return corp.Invalid(field, "That is not a git URL.", "Write it like https://example.com/team/project.git.")
 	}
 	if !slices.Contains([]string{"https", "http", "ssh", "git"}, u.Scheme) {
@@ -84,7 +92,11 @@ func checkGitURL(field, text string) error {
 		return corp.Invalid(field, "That URL names no host or no repository.", "Write it like https://example.com/team/project.git.")
 	}
 	if _, secret := u.User.Password(); u.User != nil && secret {
-		return corp.Invalid(field, "The URL holds a password.", "Make a repository with a credential and name its repository_id.")
+		hint := "Make a repository with a credential (corp repository add NAME URL --user NAME --password-env VARIABLE) and name its repository_id."
+		if field == "url" { // one is being made
+			hint = "Leave it out and give it as the credential: corp repository add NAME URL --user NAME --password-env VARIABLE."
+		}
+		return corp.Invalid(field, "The URL holds a password.", hint)
 	}
 	if u.RawQuery != "" || u.Fragment != "" {
 		return corp.Invalid(field, "A git URL has no query and no fragment.", "Leave out what follows the ? or #; name a branch with base.")

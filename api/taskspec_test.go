@@ -15,7 +15,7 @@ func TestOnlyURLsOfRepositoriesAreTaken(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "/etc", "./x", "../x", "file:///etc/passwd", "FILE:///etc", "git@example.com:a/b", "ext::sh -c id", "ext::sh", "fd::17",
+		"", "/etc", "./x", "../x", "file:///etc/passwd", "FILE:///etc", "git@example.com:a/b", "-o@example.com:a", "a@-o:b", "user:secret@example.com:a", "git@example.com:", "ext::sh -c id", "ext::sh", "fd::17",
 		"https://", "https:///x", "https://example.com", "https://example.com/", "ssh://-oProxyCommand=id/x", "ssh://-oProxyCommand=id@host/x",
 		"https://user:secret@example.com/a", "https://example.com/a?x=1", "https://example.com/a#b", "https://example.com/a b", "https://example.com/a\n", "--upload-pack=id",
 		"https://example.com/-x", "ftp://example.com/a", "https://example.com/\x00", "javascript:alert(1)",
@@ -27,6 +27,22 @@ func TestOnlyURLsOfRepositoriesAreTaken(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("the password is in the answer: %v", err)
+		}
+	}
+}
+
+// What people paste is answered with what to write instead.
+func TestTheRightURLIsNamedForTheWrongOne(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ field, text, hint string }{
+		{"url", "git@github.com:foo/bar.git", "ssh://git@github.com/foo/bar.git."},
+		{"repository_url", "me@host-1:/srv/git/a", "ssh://me@host-1/srv/git/a."},
+		{"url", "https://user:secret@example.com/a", "--password-env"},
+		{"repository_url", "https://user:secret@example.com/a", "repository_id"},
+	} {
+		err := checkGitURL(c.field, c.text)
+		if e, ok := err.(*corp.Error); !ok || !strings.Contains(e.Hint, c.hint) || strings.Contains(e.Hint, "secret") { //nolint:errorlint // what the check returns itself
+			t.Errorf("%s: %#v", c.text, err)
 		}
 	}
 }

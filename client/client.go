@@ -187,7 +187,7 @@ func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Res
 	req, err := http.NewRequestWithContext(try.ctx, r.method, target, body) //nolint:contextcheck // the attempt's, made from ctx
 	if err != nil || req.URL.Host == "" {
 		try.end()
-		return nil, &corp.Error{Kind: corp.KindInvalid, Field: "server", Message: fmt.Sprintf("%q is not the address of a server.", try.server), Hint: "Write it like http://127.0.0.1:7070.", Err: err}
+		return nil, &corp.Error{Kind: corp.KindInvalid, Field: "server", Message: fmt.Sprintf("%q is not the address of a server.", try.server), Hint: "Write it like http://127.0.0.1:7400.", Err: err}
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)

@@ -58,6 +58,11 @@ func (a *agentFlags) read(o *options) (err error) {
 	if _, _, ok := corp.SplitModel(a.spec.Model); !ok && a.spec.Model != "" {
 		return usageError{corp.Invalid("model", fmt.Sprintf("%q does not name a provider and a model.", a.spec.Model), "Write PROVIDER/MODEL, like anthropic/claude-sonnet-4-5; \"corp provider list\" shows the providers.")}
 	}
+	for flag, n := range map[string]int{"max-turns": a.spec.MaxTurns, "concurrency": a.concurrency, "max-tokens": a.spec.MaxTokens} {
+		if n < 0 {
+			return usageError{corp.Invalid(flag, "The number is not negative.", "Leave it out, or give 0, for the default.")}
+		}
+	}
 	a.spec.Instructions, err = o.readText("instructions", a.file)
 	return err
 }

@@ -78,6 +78,29 @@ func TestWrongSettingsNameTheFieldAndEndInUsage(t *testing.T) {
 	}
 }
 
+func TestWrongArgumentsNameTheFieldBeforeAnyServerIsAsked(t *testing.T) {
+	t.Parallel()
+	zero := "task_" + strings.Repeat("0", 26)
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"a key for negative days":          {[]string{"key", "create", "k", "--days", "-1"}, "days: "},
+		"a key for a million years":        {[]string{"key", "create", "k", "--days", "365000000"}, "days: "},
+		"an agent that is limited below 0": {[]string{"agent", "create", "a", "--model", "a/b", "--concurrency", "-1"}, "concurrency: "},
+		"an agent with negative turns":     {[]string{"agent", "create", "a", "--model", "a/b", "--max-turns", "-1"}, "max-turns: "},
+		"a list of nothing":                {[]string{"task", "list", "--limit", "0"}, "limit: "},
+		"the id of nothing":                {[]string{"task", "show", zero}, "names nothing"},
+		"a task that follows nothing":      {[]string{"run", "--repo", ".", "--after", zero, "x"}, "after: "},
+		"a server without a scheme":        {[]string{"--server", "localhost", "--key", "k", "whoami"}, "http://127.0.0.1:7400"},
+	} {
+		vars := map[string]string{"CORP_DATA": t.TempDir(), "CORP_SERVER": "http://127.0.0.1:1", "CORP_KEY": "gc_live_x"}
+		if _, errs, code := command(t, vars, c.args...); code != exitUsage || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: exit %d: %s", name, code, errs)
+		}
+	}
+}
+
 func TestUnknownSettingInTheFileIsNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -39,7 +39,8 @@ func openDatabase(ctx context.Context, c *config, log *slog.Logger) (_ *database
 	}
 	if d.DB, err = postgres.Open(ctx, settings); err != nil {
 		d.close(log)
-		return nil, fmt.Errorf("open the database: %w", turnedAway(err))
+		return nil, fmt.Errorf("open the database: %w", turnedAway(err, "postgres-url", "The database does not let the server in.",
+			"If it is new, run \"corp migrate\" first; else compare user, password and database of CORP_POSTGRES_URL and CORP_POSTGRES_SYSTEM_URL."))
 	}
 	prices, err := pricebook.Prices()
 	if err == nil {
@@ -55,9 +56,9 @@ func openDatabase(ctx context.Context, c *config, log *slog.Logger) (_ *database
 	return d, nil
 }
 
-// turnedAway says what to do about a database that answers, but knows no such
-// login or no such database: most of the time it was never prepared.
-func turnedAway(err error) error {
+// turnedAway says, of a database that answers, but knows no such login or no such
+// database, which setting that is about and what to do.
+func turnedAway(err error, setting, message, remedy string) error {
 	state, ok := errors.AsType[interface {
 		error
 		SQLState() string
@@ -65,10 +66,7 @@ func turnedAway(err error) error {
 	if !ok || !slices.Contains([]string{"28000", "28P01", "3D000"}, state.SQLState()) {
 		return err
 	}
-	return &corp.Error{
-		Kind: corp.KindInvalid, Field: "postgres-url", Message: "The database does not let the server in.",
-		Hint: "If it is new, run \"corp migrate\" first; else compare user, password and database of CORP_POSTGRES_URL and CORP_POSTGRES_SYSTEM_URL.", Err: state,
-	}
+	return &corp.Error{Kind: corp.KindInvalid, Field: setting, Message: message, Hint: remedy, Err: state}
 }
 
 func startInside(ctx context.Context, c *config, log *slog.Logger) (*embedded.Server, error) {
@@ -135,7 +133,7 @@ migrated by "corp up" itself.`,
 		logins := map[string]string{"corp_app": password(c.PostgresURL), "corp_system": password(c.SystemURL)}
 		log := newLogger(o.env.Err, c.LogFormat, c.LogLevel)
 		if err := migrate(cmd.Context(), c.AdminURL, c.AdminURL, logins, log); err != nil {
-			return err
+			return turnedAway(err, "postgres-admin-url", "The database does not let the administrator in.", "Compare user, password and database of CORP_POSTGRES_ADMIN_URL.")
 		}
 		_, err := fmt.Fprintln(o.env.Out, "The database is up to date.")
 		return err

@@ -50,6 +50,9 @@ func newKey(o *options) *cobra.Command {
 	)
 }
 
+// maxKeyDays is a hundred years: more is a slip, and what follows from it no date.
+const maxKeyDays = 36500
+
 func newKeyCreate(o *options) *cobra.Command {
 	var role string
 	var days int
@@ -57,6 +60,9 @@ func newKeyCreate(o *options) *cobra.Command {
 	cmd.Flags().StringVar(&role, "role", string(corp.RoleMember), "viewer, member, admin, owner, or runner for a runner of this workspace")
 	cmd.Flags().IntVar(&days, "days", 0, "days until it expires (0: never)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if days < 0 || days > maxKeyDays {
+			return usageError{corp.Invalid("days", fmt.Sprintf("A key lasts between 1 and %d days.", maxKeyDays), "Leave it out, or give 0, for one that does not expire.")}
+		}
 		c, err := o.connect()
 		if err != nil {
 			return err

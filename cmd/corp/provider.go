@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -84,6 +85,9 @@ server of your own say what its models cost with "corp price add".`,
 			}
 		} else {
 			p, err = c.CreateProvider(cmd.Context(), ask)
+		}
+		if e, ok := errors.AsType[*corp.Error](err); ok && e.Kind == corp.KindConflict && !replace {
+			e.Hint = "Choose another name, or change the one that is there with --replace."
 		}
 		return o.showProvider(p, "saved", err)
 	}
