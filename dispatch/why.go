@@ -108,6 +108,9 @@ func sentence(w corp.Wait, task corp.Task) string {
 	case corp.WaitRunnersBusy:
 		return "Every runner that fits is busy."
 	case corp.WaitTurn:
+		if w.AboutMS != nil && *w.AboutMS > 0 {
+			return "A runner is free, and others go before it."
+		}
 		return "It is about to be offered to a runner."
 	default:
 		return "It has just been offered to a runner."

@@ -79,3 +79,27 @@ func TestWhyATaskWaits(t *testing.T) {
 		t.Errorf("a follower knows what only the rows say: %+v %v", got, err)
 	}
 }
+
+// A runner says at its next heartbeat only that it is full.
+func TestAWaitKnowsThatARunnerIsFullBeforeItSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ws, ctx := w.Workspace(t), t.Context()
+	registration := corp.Registration{Protocols: []int{corp.ProtocolVersion}, Name: "r", Instance: "instance", Slots: 1, Runtimes: []string{corp.RuntimeBuiltin}, Sandbox: "none", Version: "x"}
+	registered, err := w.DB.System("test").RegisterPoolRunner(ctx, corp.ActorSystem, registration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.DB.System("test").TouchRunner(ctx, registered.ID, corp.WorkspaceID{}, 1, false); err != nil {
+		t.Fatal(err)
+	}
+	runner := poolRunner()
+	runner.ID = registered.ID
+	first, second := submit(t, w.DB, ws, corp.TaskSpec{}), submit(t, w.DB, ws, corp.TaskSpec{})
+	if got := w.poll(t, w.d, runner, 1, 1, long); len(got) != 1 || got[0].RunID != first.RunID {
+		t.Fatalf("offered %v", ids(got))
+	}
+	if got, err := w.d.Wait(ctx, ws, second.ID); err != nil || got.Cause != corp.WaitRunnersBusy {
+		t.Errorf("%+v %v", got, err)
+	}
+}

@@ -13,6 +13,19 @@ import (
 	"github.com/genericcorp/corp/postgres"
 )
 
+// Hold takes the journal for this process. A conflict names the process that has
+// it. Recover does the same; this is for who wants to know before it begins.
+func (g *Gateway) Hold() error {
+	if g.lock != nil {
+		return nil
+	}
+	l, err := takeLock(g.JournalPath + ".lock")
+	if err == nil {
+		g.lock = l
+	}
+	return err
+}
+
 // Recover makes good for the previous process of this data folder and opens the
 // gateway. What that process had counted is recorded exactly; a call that it had
 // sent and not counted is recorded at its bound, as an estimate; then its
@@ -24,12 +37,8 @@ func (g *Gateway) Recover(ctx context.Context) error {
 	if g.journal.Load() != nil {
 		return errors.New("the gateway is recovered already")
 	}
-	if g.lock == nil {
-		l, err := takeLock(g.JournalPath + ".lock")
-		if err != nil {
-			return err
-		}
-		g.lock = l
+	if err := g.Hold(); err != nil {
+		return err
 	}
 	if err := g.readPrices(ctx); err != nil {
 		return err

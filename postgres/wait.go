@@ -66,14 +66,18 @@ type PlacingRunner struct {
 	Labels      []string
 	Runtimes    []string
 	Slots       int
-	Free        int
+	Free        int // as it said last, but for what this workspace has been leased since
 }
 
 // PlacingRunners returns the runners that may carry out a workspace's runs.
 func (s SystemDB) PlacingRunners(ctx context.Context, ws corp.WorkspaceID) ([]PlacingRunner, error) {
-	const lately = ` seen_at > clock_timestamp() - $2::bigint * interval '1 millisecond' AND NOT draining`
+	const (
+		lately = ` seen_at > clock_timestamp() - $2::bigint * interval '1 millisecond' AND NOT draining`
+		free   = `greatest(least(x.free, x.slots - (
+			SELECT count(*) FROM runs r WHERE r.workspace_id = $1 AND r.runner_id = x.id AND r.state IN ('leased', 'running', 'waiting'))), 0) AS free`
+	)
 	return querySystem(ctx, s, pgx.RowToStructByName[PlacingRunner], `
-		SELECT workspace_id, labels, runtimes, slots, free FROM runners WHERE workspace_id = $1 AND`+lately+`
+		SELECT workspace_id, labels, runtimes, slots, `+free+` FROM runners x WHERE workspace_id = $1 AND`+lately+`
 		UNION ALL
-		SELECT NULL, labels, runtimes, slots, free FROM pool_runners WHERE`+lately, ws, offlineAfter.Milliseconds())
+		SELECT NULL, labels, runtimes, slots, `+free+` FROM pool_runners x WHERE`+lately, ws, offlineAfter.Milliseconds())
 }

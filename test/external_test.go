@@ -50,12 +50,27 @@ func TestExternalPostgresIsMigratedCheckedAndUsed(t *testing.T) {
 	if !strings.Contains(s.log.String(), "external") {
 		t.Errorf("the server does not say which PostgreSQL it uses:\n%s", s.log)
 	}
+	// A second one on the same folder is refused before it touches anything in it.
+	if out, code := corpUpIn(t, s.data, app, system); code == 0 || !strings.Contains(out, "in use by another process") {
+		t.Errorf("on the folder of another: exit %d\n%s", code, out)
+	}
+	if l, err := s.context(); err != nil || !strings.HasSuffix(l.Server, s.listen) {
+		t.Errorf("the first server's command line is signed in at %q: %v", l.Server, err)
+	}
+	if list := s.must("server", "list"); strings.Count(list, "http://") != 2 { // its own two addresses
+		t.Errorf("it joined the servers:\n%s", list)
+	}
 }
 
 // corpUp starts a server that is expected to refuse, and returns what it said.
 func corpUp(t *testing.T, env ...string) (string, int) {
 	t.Helper()
-	cmd := exec.Command(binary, "up", "--data", folder(t), "--listen", freeAddress(t), "--gateway-listen", freeAddress(t), "--no-runner")
+	return corpUpIn(t, folder(t), env...)
+}
+
+func corpUpIn(t *testing.T, data string, env ...string) (string, int) {
+	t.Helper()
+	cmd := exec.Command(binary, "up", "--data", data, "--listen", freeAddress(t), "--gateway-listen", freeAddress(t), "--no-runner")
 	cmd.Env = append(cleanEnv(t.TempDir()), env...)
 	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()

@@ -63,13 +63,16 @@ func newServer(ctx context.Context, o *options, c *config, log *slog.Logger) (_ 
 	if s.db, err = openDatabase(ctx, c, log); err != nil {
 		return nil, err
 	}
+	if err = s.connect(); err != nil {
+		return nil, err
+	}
+	if err = s.gateway.Hold(); err != nil { // before anything is written into the folder of another
+		return nil, err
+	}
 	if err = s.join(ctx); err != nil {
 		return nil, err
 	}
-	if err = s.furnish(ctx); err != nil {
-		return nil, err
-	}
-	return s, s.connect()
+	return s, s.furnish(ctx)
 }
 
 // listen takes both addresses before anything else, so that a second server on
