@@ -248,7 +248,7 @@ func because(ctx context.Context, err error) error {
 
 // unanswered tells the agent that the vendor gave no answer.
 func (c *call) unanswered(a *answer) {
-	r := unavailable(fmt.Sprintf("The provider %q did not answer.", c.to.Name))
+	r := silent(c.to, a.err)
 	a.status = r.status
 	if !a.hungUp {
 		r.write(c.w, c.dialect, c.id.String())

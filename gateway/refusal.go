@@ -1,10 +1,14 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/genericcorp/corp"
 )
@@ -21,6 +25,26 @@ type refusal struct {
 
 func unavailable(message string) *refusal {
 	return &refusal{status: http.StatusServiceUnavailable, message: message + " Try again in a moment.", retryAfter: 2}
+}
+
+// silent words a vendor's silence for the agent, and for the person who reads its
+// transcript: an address at which nobody ever answers is most often a wrong one.
+// The address itself is the installation's, and not for agents.
+func silent(to route, err error) *refusal {
+	why := "."
+	dns, _ := errors.AsType[*net.DNSError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case dns != nil && dns.IsNotFound:
+		why = ": there is no such host. Is its base URL right?"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		why = ": nothing listens there. Is its base URL right?"
+	case untrusted:
+		why = ": its certificate is not trusted."
+	}
+	r := unavailable(fmt.Sprintf("The provider %q did not answer%s", to.Name, why))
+	r.cause = err
+	return r
 }
 
 // refused words an error for the agent.

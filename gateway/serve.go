@@ -241,9 +241,7 @@ func (x *exchange) pass(ctx context.Context, to route, held *buffer, body [][]by
 	defer f.watch()()
 	response, err := x.g.Transport.RoundTrip(x.upstream(ctx, to, held, body))
 	if err != nil {
-		r := unavailable(fmt.Sprintf("The provider %q did not answer.", to.Name))
-		r.cause = err
-		x.refuse(ctx, r, nil)
+		x.refuse(ctx, silent(to, err), nil)
 		return
 	}
 	defer func() { _ = response.Body.Close() }()

@@ -77,7 +77,7 @@ func TestBadInputIsAnsweredWithWhatToDo(t *testing.T) {
 		{"no prompt", []string{"--repo", repo}, 2, "", "Usage"},
 		{"unknown flag", []string{"--repo", repo, "--budgett", "1", "x"}, 2, "", "--help"},
 		{"unreachable repository", []string{"--repo", "http://127.0.0.1:1/x.git", "--attempts", "1", "x"}, 3, corp.ReasonAttempts, "could not be reached"},
-		{"unreachable vendor", []string{"--repo", repo, "--agent", "gone", "--attempts", "1", "x"}, 3, corp.ReasonAttempts, "did not answer"},
+		{"unreachable vendor", []string{"--repo", repo, "--agent", "gone", "--attempts", "1", "x"}, 3, corp.ReasonAttempts, "nothing listens there"},
 		{"wrong vendor key", []string{"--repo", repo, "Unauthorised"}, 3, corp.ReasonProviderKey, ""},
 		{"unknown model under a budget", []string{"--repo", repo, "--agent", "unknown", "--budget", "1", "x"}, 3, corp.ReasonModelUnknown, ""},
 		{"unknown provider", []string{"--repo", repo, "--agent", "nobody", "x"}, 3, corp.ReasonModelUnknown, ""},
