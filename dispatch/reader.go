@@ -23,6 +23,9 @@ const (
 	// a run that had a time to wait for becomes an ordinary one, timedMost is how
 	// many of them are read at a time.
 	soonEvery, overdue, timedMost = 15 * time.Second, 10 * time.Second, 10_000
+	// readyMost is how many become so in a second: while one workspace has more due than
+	// timedMost, the others' wait behind them to be read.
+	readyMost = 5000
 	// lately is how far back it is looked for what a lost hint was about.
 	lately, latelyMost = 5 * time.Second, 2_000
 	// readWithin is how long one reading may take.
@@ -303,7 +306,7 @@ func (s *seat) readSoon(now time.Time) reading {
 	return reading{
 		again: func() { s.wanted.soonAt = time.Time{} },
 		do: func(ctx context.Context, system postgres.SystemDB) (func(), error) {
-			ready, err := system.Ready(ctx, overdue, timedMost/10)
+			ready, err := system.Ready(ctx, overdue, readyMost)
 			soon, err2 := system.Soon(ctx, horizon, timedMost)
 			return func() {
 				for _, ws := range ready {
