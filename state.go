@@ -19,6 +19,15 @@ func (s TaskState) Final() bool {
 	return s == TaskSucceeded || s == TaskFailed || s == TaskCancelled || s == TaskDead
 }
 
+// Phrase says of a task that it is in the state, as a sentence goes on after its
+// name: "is queued", "has succeeded".
+func (s TaskState) Phrase() string {
+	if s == TaskSucceeded || s == TaskFailed {
+		return "has " + string(s)
+	}
+	return "is " + string(s)
+}
+
 // RunState is how far one attempt has come.
 type RunState string
 

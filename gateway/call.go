@@ -65,7 +65,7 @@ func (x *exchange) message(ctx context.Context) {
 	}
 	defer x.g.purse.leave(money)
 	c.hard = x.g.purse.hard(money)
-	if r := c.allowed(); r != nil {
+	if r := c.allowed(ctx); r != nil {
 		x.refuse(ctx, r, &c.record)
 		return
 	}
@@ -105,22 +105,30 @@ func (c *call) understand(ctx context.Context) *refusal {
 	if r := c.speaks(c.to); r != nil {
 		return r
 	}
+	c.lookUpPrice()
+	return nil
+}
+
+func (c *call) lookUpPrice() {
 	c.quote, c.priced = price(c.g.book.Load(), c.to, c.model, c.began)
 	if c.priced {
 		c.record.PriceID = c.quote.ID
 	}
-	return nil
 }
 
 // allowed refuses, under a hard limit, what the limit could not be kept with.
-func (c *call) allowed() *refusal {
+func (c *call) allowed(ctx context.Context) *refusal {
 	if !c.hard {
 		return nil
 	}
 	if !c.priced {
+		c.g.readPricesAgain(ctx)
+		c.lookUpPrice()
+	}
+	if !c.priced {
 		return &refusal{
 			status: http.StatusNotFound, stop: corp.ReasonModelUnknown, record: true,
-			message: fmt.Sprintf("The model %q of %s has no known price, so it cannot be used under a budget. Use a model of the price book, have the operator add its price (corp price add; it holds within 30 seconds), or remove the budget.", c.model, c.to.vendor()),
+			message: fmt.Sprintf("The model %q of %s has no known price, so it cannot be used under a budget. Use a model of the price book, have the operator add its price (corp price add), or remove the budget.", c.model, c.to.vendor()),
 		}
 	}
 	if why := c.request.BoundNeeds(c.quote.ContextWindow); why != "" {

@@ -265,7 +265,7 @@ func TestAPriceThatAnOperatorAddsMakesALocalModelUsableUnderALimit(t *testing.T)
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, strings.Replace(chatJSON, "gpt-4o-2024-08-06", "qwen3-coder:30b", 1))
 	}}
-	w := newWorldIn(t, pgtest.Database(t), vendor, func(c *gateway.Config) { c.Times.Prices = 10 * time.Millisecond })
+	w := newWorldIn(t, pgtest.Database(t), vendor, func(c *gateway.Config) { c.Times.Prices = time.Hour })
 	w.chatProvider("ollama", w.vendor+"/v1", "ollama", "")
 	body := asking("ollama/qwen3-coder:30b", "hi", `"max_tokens":50`)
 	limited := w.run(corp.Dollar)
@@ -285,7 +285,7 @@ func TestAPriceThatAnOperatorAddsMakesALocalModelUsableUnderALimit(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Eventually(t, patience, "the gateway has read the price", func(context.Context) bool { return w.run(corp.Dollar).chat(body).status == 200 })
+	pgtest.Eventually(t, patience, "the gateway to look for a price that it lacks", func(context.Context) bool { return w.run(corp.Dollar).chat(body).status == 200 })
 	a := w.run(corp.Dollar)
 	if got := a.chat(body); got.status != 200 {
 		t.Fatalf("%d %s", got.status, got.body)

@@ -50,6 +50,7 @@ type Gateway struct {
 	ledger    *ledger
 	metrics   *metrics
 	book      atomic.Pointer[pricebook.Book]
+	again     rereading
 	journal   atomic.Pointer[journal]
 	lock      *lock
 	wakeSweep chan struct{}

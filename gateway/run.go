@@ -103,6 +103,33 @@ func (g *Gateway) look(ctx context.Context) {
 	}
 }
 
+// rereading is when the price book was last read for the sake of a model without a price.
+type rereading struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+// rereadEvery is how often the price book is read for that reason, at most.
+const rereadEvery = time.Second
+
+// readPricesAgain reads the price book because it lacks a model: the operator may
+// have added its price a moment ago. Who asks meanwhile waits for the same answer.
+func (g *Gateway) readPricesAgain(ctx context.Context) {
+	g.again.mu.Lock()
+	defer g.again.mu.Unlock()
+	if time.Since(g.again.at) < rereadEvery {
+		return
+	}
+	asking, cancel := context.WithTimeout(ctx, databaseTime)
+	defer cancel()
+	if err := g.readPrices(asking); err != nil && ctx.Err() == nil {
+		g.Logger.WarnContext(ctx, "prices not read", "error", err)
+	}
+	if ctx.Err() == nil { // else nobody knows what the next one would learn
+		g.again.at = time.Now()
+	}
+}
+
 func (g *Gateway) readPrices(ctx context.Context) error {
 	rows, err := g.DB.System("gateway prices").Prices(ctx)
 	if err != nil {

@@ -148,6 +148,9 @@ func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h he
 		return w.nextRun(ctx, tx, task, corp.ActorSystem, delay, why{Reason: corp.ReasonRetry, Detail: verdict.detail}, ended)
 	case again:
 		detail := fmt.Sprintf("All %d attempts are used up. The last one: %s", task.Attempts, verdict.detail)
+		if task.Attempts == 1 {
+			detail = "The only attempt is used up: " + verdict.detail
+		}
 		return w.settle(ctx, tx, task, corp.TaskDead, corp.ReasonAttempts, detail, ended)
 	case verdict.state == corp.RunSucceeded:
 		return w.settle(ctx, tx, task, corp.TaskSucceeded, verdict.reason, verdict.detail, ended)

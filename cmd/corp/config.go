@@ -233,7 +233,28 @@ func (c *config) describe(f *pflag.FlagSet) map[string]string {
 		}
 		shown[flag.Name] = value
 	})
+	for name, inForce := range map[string]string{
+		"gateway-url": called(c.GatewayListen), "advertise": called(c.Listen), "secret-key-file": c.secretFile(), "blobs": c.blobs(),
+		"postgres-url": "the one inside",
+	} {
+		if shown[name] == "" {
+			shown[name] = inForce
+		}
+	}
 	return shown
+}
+
+// called is the URL of what listens on an address. Which free port it would take,
+// if it is to take one, shows at the start.
+func called(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "0" {
+		return "from the port that is free at the start"
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 func withoutPassword(text string) string {

@@ -31,7 +31,7 @@ func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
-	for _, want := range []string{`slots: "5"`, "lease-ttl: 50s", "sandbox-read: '[/a,/b]'", "heartbeat: 10s", "anthropic-api-key: set", "retention-events: 30d", "retention-calls: 0d", "retention-blobs: 90d", "data: " + dir} {
+	for _, want := range []string{`slots: "5"`, "lease-ttl: 50s", "sandbox-read: '[/a,/b]'", "heartbeat: 10s", "anthropic-api-key: set", "retention-events: 30d", "retention-calls: 0d", "retention-blobs: 90d", "gateway-url: http://127.0.0.1:7401", "blobs: " + dir, "data: " + dir} {
 		if !strings.Contains(out, want) {
 			t.Errorf("--check does not show %q:\n%s", want, out)
 		}
@@ -121,6 +121,12 @@ func TestLocalKeyIsNeverSentToAnotherServer(t *testing.T) {
 	_, errs, code := command(t, map[string]string{"CORP_DATA": dir}, "--server", "http://elsewhere.example", "whoami")
 	if code != exitUsage || !strings.Contains(errs, "There is no key for http://elsewhere.example") {
 		t.Errorf("exit %d: %s", code, errs)
+	}
+	for list, ours := range map[string]bool{"http://127.0.0.1:2/, http://127.0.0.1:1/": true, "http://a.example,http://127.0.0.1:11": false, "http://127.0.0.1:1.a.example,": false} {
+		o := &options{Data: dir, Server: list, env: &environment{Getenv: func(string) string { return "" }}}
+		if _, err := o.connect(); (err == nil) != ours {
+			t.Errorf("%q gets the local key or not: %v", list, err)
+		}
 	}
 	info, err := os.Stat(filepath.Join(dir, localFile))
 	if err != nil || info.Mode().Perm() != 0o600 {

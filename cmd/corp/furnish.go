@@ -127,9 +127,24 @@ func (s *server) findWorkspace(ctx context.Context, slug string) (corp.Workspace
 	}
 }
 
+// quoted is a path as a shell takes it for one word.
+func quoted(path string) string {
+	plain := func(r rune) bool {
+		return r == '/' || r == '.' || r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+	}
+	if !strings.ContainsFunc(path, func(r rune) bool { return !plain(r) }) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
 // announce says where things are. It is for people, so it goes to Out and not to the log.
 func (s *server) announce() {
 	w := s.env.Out
+	self, on := os.Args[0], ""
+	if s.config.Data != defaultData(s.env.Getenv) {
+		on = " --data " + quoted(s.config.Data)
+	}
 	pg := "external"
 	if s.db.inside != nil {
 		pg = fmt.Sprintf("%s inside (%s)", s.db.inside.Version(), s.db.inside.Source())
@@ -152,12 +167,16 @@ func (s *server) announce() {
 		}
 	}
 	if len(offered) == 0 {
-		offered = []string{"none yet: corp provider add, or set " + anthropicKeyEnv + " or " + openaiKeyEnv + "; corp demo needs none"}
+		offered = []string{"none yet: corp provider add" + on + ", or set " + anthropicKeyEnv + " or " + openaiKeyEnv + "; corp demo needs none"}
 	}
 	line("provider", strings.Join(offered, "; "))
 	line("signed in", "the command line on this machine is, through "+s.config.path(localFile))
 	if s.fresh {
-		line("elsewhere", fmt.Sprintf("corp key create laptop --role member, then CORP_SERVER=%s CORP_KEY=…", s.url()))
+		line("elsewhere", fmt.Sprintf("corp key create laptop --role member%s, then CORP_SERVER=%s CORP_KEY=…", on, s.url()))
 	}
-	_, _ = fmt.Fprintf(w, "\nTry: %[1]s demo        %[1]s run --repo . \"fix the failing test\"\n\n", os.Args[0])
+	_, _ = fmt.Fprintf(w, "\nTry: %s demo", self) // it has a server of its own
+	if !s.config.NoRunner {
+		_, _ = fmt.Fprintf(w, "        %s run%s --repo . \"fix the failing test\"", self, on)
+	}
+	_, _ = fmt.Fprint(w, "\n\n")
 }

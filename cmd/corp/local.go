@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/genericcorp/corp"
@@ -36,13 +37,18 @@ func (o *options) dataFolder() string {
 	if dir := o.env.Getenv("CORP_DATA"); dir != "" {
 		return absolute(dir)
 	}
+	return defaultData(o.env.Getenv)
+}
+
+// defaultData is the data folder where none is named.
+func defaultData(getenv func(string) string) string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/corp" // PostgreSQL runs as another user, who must reach it
 	}
-	if dir := o.env.Getenv("XDG_DATA_HOME"); dir != "" {
+	if dir := getenv("XDG_DATA_HOME"); dir != "" {
 		return filepath.Join(dir, "corp")
 	}
-	return filepath.Join(o.env.Getenv("HOME"), ".local", "share", "corp")
+	return filepath.Join(getenv("HOME"), ".local", "share", "corp")
 }
 
 func absolute(dir string) string {
@@ -91,6 +97,17 @@ func (o *options) connectOperator() (*client.Client, error) {
 	return o.connectAs(func(l local) string { return l.Operator })
 }
 
+// names says whether a server is among those that a list of one installation's
+// servers names.
+func names(list, server string) bool {
+	for one := range strings.SplitSeq(list, ",") {
+		if strings.TrimRight(strings.TrimSpace(one), "/") == strings.TrimRight(server, "/") {
+			return true
+		}
+	}
+	return false
+}
+
 func (o *options) connectAs(which func(local) string) (*client.Client, error) {
 	server, key := o.Server, o.Key
 	if server == "" {
@@ -103,11 +120,11 @@ func (o *options) connectAs(which func(local) string) (*client.Client, error) {
 		l, err := readLocal(o.dataFolder())
 		switch {
 		case err == nil:
-			// A key belongs to its server: never send the local one to another.
+			// A key belongs to its installation: never send the local one to another.
 			if server == "" {
 				server = l.Server
 			}
-			if key == "" && server == l.Server {
+			if key == "" && names(server, l.Server) {
 				key = which(l)
 			}
 		case errors.Is(err, fs.ErrNotExist):

@@ -103,7 +103,8 @@ func newPriceAdd(o *options) *cobra.Command {
 		Long: `Adds a price, in dollars per million tokens, for all workspaces of the installation.
 Under a budget only models with a known price can be used: this is how a model that
 the price book lacks, or a server of your own, gets one. A price holds from its date
-on and is never changed; add a new one instead. Gateways see it within 30 seconds.`,
+on and is never changed; add a new one instead. A model's first price holds about a
+second later, a later one within 30 seconds.`,
 		Example: `  corp price add qwen3-coder:30b --vendor ollama --input 0 --output 0 --context 65536 --max-output 16384
   corp price add gpt-7 --vendor openai --input 2 --cache-read 0.2 --cache-write 2.5 --output 10 --from 2027-01-01`,
 		Args: cobra.ExactArgs(1),

@@ -22,7 +22,11 @@ func newRepository(o *options) *cobra.Command {
 			},
 			header: []any{"NAME", "URL", "BASE", "CREDENTIAL", "AT A TIME", "ID"},
 			columns: func(r corp.Repository) []any {
-				return []any{r.Name, r.URL, r.DefaultBase, r.HasCredential, atATime(r.Concurrency), r.ID}
+				credential := "none"
+				if r.HasCredential {
+					credential = "kept"
+				}
+				return []any{r.Name, r.URL, r.DefaultBase, credential, atATime(r.Concurrency), r.ID}
 			},
 		}),
 		newRepositoryLimit(o),

@@ -70,7 +70,7 @@ func changedTask(t corp.Task) string {
 	if t.CancelAt != nil && !t.State.Final() {
 		return fmt.Sprintf("Task %s is being cancelled; its runner is told at its next heartbeat.", t.ID)
 	}
-	return strings.TrimSpace(fmt.Sprintf("Task %s is %s. %s", t.ID, t.State, t.Detail))
+	return strings.TrimSpace(fmt.Sprintf("Task %s %s. %s", t.ID, t.State.Phrase(), t.Detail))
 }
 
 // taskWithRuns is what "task show" prints.
@@ -124,7 +124,7 @@ func (o *options) showTask(ctx context.Context, c *client.Client, id corp.TaskID
 		if len(t.Labels) > 0 {
 			row(w, "labels", strings.Join(t.Labels, ", "))
 		}
-		row(w, "limits", fmt.Sprintf("%d s a run, %d runs, priority %d", t.TimeoutSeconds, t.MaxAttempts, t.Priority))
+		row(w, "limits", fmt.Sprintf("%d s a run, %s, priority %d", t.TimeoutSeconds, count(t.MaxAttempts, "run"), t.Priority))
 		if t.NotBefore != nil {
 			row(w, "starts", "not before "+t.NotBefore.Local().Format("2006-01-02 15:04:05 MST"))
 		}

@@ -84,7 +84,9 @@ func (v *vendor) ask(ctx context.Context, request modelRequest, hear hearing, ag
 		wait := v.wait(err, try)
 		if try >= v.patience.Tries || time.Since(start)+wait > v.patience.Window {
 			s := stopFor(err, request.Model)
-			s.detail = fmt.Sprintf("%s It was tried %d times.", s.detail, try)
+			if try > 1 {
+				s.detail = fmt.Sprintf("%s It was tried %d times.", s.detail, try)
+			}
 			return answer{}, s
 		}
 		again(err.Error())
