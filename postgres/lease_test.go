@@ -218,6 +218,9 @@ func TestWhatATaskBecomesOfItsRunsEnd(t *testing.T) {
 		if run.State != c.run || got.State != c.state || got.Reason != c.reason {
 			t.Errorf("%s: run %s, task %s (%s: %s)", name, run.State, got.State, got.Reason, got.Detail)
 		}
+		if got.State == corp.TaskDead && !strings.HasPrefix(got.Detail, "The only attempt is used up: ") {
+			t.Errorf("%s: %s", name, got.Detail)
+		}
 		if again := must(db.FinishRun(ctx, task.RunID, lease.Epoch, c.outcome))(t); !cmp.Equal(run, again) {
 			t.Errorf("%s, repeated: %s", name, cmp.Diff(run, again))
 		}

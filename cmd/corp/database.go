@@ -56,17 +56,32 @@ func openDatabase(ctx context.Context, c *config, log *slog.Logger) (_ *database
 	return d, nil
 }
 
+// sqlState is an error that a PostgreSQL answered with.
+type sqlState interface {
+	error
+	SQLState() string
+}
+
 // turnedAway says, of a database that answers, but knows no such login or no such
 // database, which setting that is about and what to do.
 func turnedAway(err error, setting, message, remedy string) error {
-	state, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err)
+	state, ok := errors.AsType[sqlState](err)
 	if !ok || !slices.Contains([]string{"28000", "28P01", "3D000"}, state.SQLState()) {
 		return err
 	}
 	return &corp.Error{Kind: corp.KindInvalid, Field: setting, Message: message, Hint: remedy, Err: state}
+}
+
+// notAdministrator is turnedAway for the login of "corp migrate", also when it is
+// let in and lacks a right.
+func notAdministrator(err error) error {
+	if refused, ok := errors.AsType[sqlState](err); ok && refused.SQLState() == "42501" {
+		return &corp.Error{
+			Kind: corp.KindInvalid, Field: "postgres-admin-url", Message: "The administrator lacks a right that the migration needs.",
+			Hint: "Name one in CORP_POSTGRES_ADMIN_URL who owns the database and may create roles.", Err: refused,
+		}
+	}
+	return turnedAway(err, "postgres-admin-url", "The database does not let the administrator in.", "Compare user, password and database of CORP_POSTGRES_ADMIN_URL.")
 }
 
 func startInside(ctx context.Context, c *config, log *slog.Logger) (*embedded.Server, error) {
@@ -133,7 +148,7 @@ migrated by "corp up" itself.`,
 		logins := map[string]string{"corp_app": password(c.PostgresURL), "corp_system": password(c.SystemURL)}
 		log := newLogger(o.env.Err, c.LogFormat, c.LogLevel)
 		if err := migrate(cmd.Context(), c.AdminURL, c.AdminURL, logins, log); err != nil {
-			return turnedAway(err, "postgres-admin-url", "The database does not let the administrator in.", "Compare user, password and database of CORP_POSTGRES_ADMIN_URL.")
+			return notAdministrator(err)
 		}
 		_, err := fmt.Fprintln(o.env.Out, "The database is up to date.")
 		return err

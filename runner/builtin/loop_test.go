@@ -221,6 +221,7 @@ func TestTheReasonOfAnEndIsClear(t *testing.T) {
 		{"deltas out of nowhere", []reply{func(w http.ResponseWriter, _ *http.Request) {
 			event(w, "content_block_delta", obj{"index": 3, "delta": obj{"type": "text_delta", "text": "x"}})
 		}}, nil, acp.StopRefusal, corp.ReasonProviderDown, "has not begun", 4},
+		{"overloaded, and tried once", []reply{fails(529, "overloaded_error", "Overloaded")}, func(c *Config) { c.Patience.Tries = 1 }, acp.StopRefusal, corp.ReasonProviderDown, "Overloaded (status 529).", 1},
 		{"silent for ever", []reply{func(w http.ResponseWriter, r *http.Request) { begin(w); <-r.Context().Done() }}, func(c *Config) { c.Patience.Idle, c.Patience.Tries = time.Second, 2 }, acp.StopRefusal, corp.ReasonProviderDown, "nothing arrived for too long", 2},
 		{"redirected", []reply{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
@@ -232,7 +233,7 @@ func TestTheReasonOfAnEndIsClear(t *testing.T) {
 			v := newVendorScript(t, c.replies...)
 			a := start(t, bench(t, map[string]string{"a": "x"}), v.URL, c.change)
 			claim, out := a.prompt("go")
-			if claim != c.claim || out.Reason != c.reason || !strings.Contains(out.Detail, c.detail) {
+			if claim != c.claim || out.Reason != c.reason || !strings.Contains(out.Detail, c.detail) || strings.Contains(out.Detail, " 1 times") {
 				t.Errorf("ended with %s, %+v; want %s, %s, %q", claim, out, c.claim, c.reason, c.detail)
 			}
 			if got := len(v.calls()); got != c.calls {
