@@ -135,6 +135,26 @@ func (s *server) submitMany(n int, prompt string) []corp.TaskID {
 	return ids
 }
 
+// awaitAll waits until every task is final, for as long as one after the other
+// becomes so: a run that was lost goes behind all others.
+func (s *server) awaitAll() {
+	s.t.Helper()
+	for left := -1; left != 0; {
+		before := left
+		wait(s.t, "another task to be final", func() bool {
+			left = 0
+			for _, state := range []corp.TaskState{corp.TaskQueued, corp.TaskRunning} {
+				list, err := s.Tasks(s.t.Context(), client.TaskQuery{State: state}, corp.Page{Limit: corp.MaxPage})
+				if err != nil {
+					return false
+				}
+				left += len(list.Items)
+			}
+			return left == 0 || left < before || before < 0
+		})
+	}
+}
+
 // fifty is how many tasks wait when the server or the database dies.
 const fifty = 50
 
@@ -152,6 +172,7 @@ func crash(t *testing.T, kill func(s *server)) {
 		return err == nil && len(queued.Items) < fifty-5 && len(queued.Items) > fifty/4 && len(v.Books().Calls) > 3
 	})
 	kill(s)
+	s.awaitAll()
 	for _, id := range ids {
 		task := s.awaitTask(id)
 		if task.State != corp.TaskSucceeded {

@@ -89,14 +89,11 @@ func MigrateWith(ctx context.Context, adminURL string, files fs.FS) (from, to in
 	if err != nil {
 		return 0, 0, pgerr.Translate(ctx, err)
 	}
-	// The lock is this connection's, and ends with it at the latest.
+	defer func() { _ = conn.Close() }() // with the pool it is closed for good
+	// The lock is this connection's, and ends with it.
 	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock(`+migrationLock+`)`); err != nil {
-		return 0, 0, errors.Join(pgerr.Translate(ctx, err), conn.Close())
+		return 0, 0, pgerr.Translate(ctx, err)
 	}
-	defer func() {
-		_, unlockErr := conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(`+migrationLock+`)`)
-		err = errors.Join(err, unlockErr, conn.Close())
-	}()
 	from, to, err = apply(ctx, pool, conn, files)
 	return from, to, pgerr.Translate(ctx, err)
 }
