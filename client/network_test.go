@@ -50,7 +50,7 @@ func (n *network) serve(t *testing.T, handler http.HandlerFunc) string {
 	l := &local{name: "server-" + strconv.Itoa(len(n.hosts)) + ":80", conns: make(chan net.Conn), closed: make(chan struct{})}
 	l.close = sync.OnceFunc(func() { close(l.closed) })
 	n.hosts[l.name] = l
-	server := &http.Server{Handler: handler} //nolint:gosec // it has no strangers
+	server := &http.Server{Handler: handler}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
 	return "http://" + l.name

@@ -31,7 +31,7 @@ func (d *Dispatcher) Wait(ctx context.Context, ws corp.WorkspaceID, task corp.Ta
 	case found.Task.State == corp.TaskBlocked:
 		w.Cause, w.Detail = corp.WaitDependency, follows(found.After)
 	case q == nil:
-		w.Detail = "It is " + string(found.Task.State) + "."
+		w.Detail = "It " + found.Task.State.Phrase() + "."
 	case q.DueInMS != nil && *q.DueInMS > 0:
 		w.Cause, w.Until, w.AboutMS = corp.WaitTime, q.NotBefore, q.DueInMS
 		w.Detail = fmt.Sprintf("It is not to start before %s.", q.NotBefore.UTC().Format(time.RFC3339))
