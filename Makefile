@@ -7,6 +7,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 TESTFLAGS ?=
 DURATION ?= 15m
+# The packages that take longest begin first, beside the others and not after them.
+LONGEST_FIRST := ./test ./runner ./...
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run dev test test-all test-engine test-engine-mutations test-pg16 soak bench race lint fmt check generate verify clean
@@ -29,10 +31,10 @@ dev: setup ## the same from source, started again at every change
 	@go run $(AIR) -c .air.toml
 
 test: setup ## the whole suite (under five minutes)
-	@go test $(TESTFLAGS) ./...
+	@go test $(TESTFLAGS) $(LONGEST_FIRST)
 
 test-all: setup ## the suite under the race detector, concurrent packages repeated
-	@go test -race $(TESTFLAGS) ./...
+	@go test -race $(TESTFLAGS) $(LONGEST_FIRST)
 	@go test -race -count=5 ./scheduler ./dispatch ./feed ./gateway/... ./runner/acp ./vendorsim
 
 test-engine: build ## the conformance and fault suite: real processes, real kills (about 15 minutes)
@@ -51,7 +53,7 @@ bench: build ## the benchmarks beside their peers; prints ratios
 	@bench/run
 
 race: setup ## the suite under the race detector
-	@go test -race $(TESTFLAGS) ./...
+	@go test -race $(TESTFLAGS) $(LONGEST_FIRST)
 
 lint: bin/$(GOLANGCI) ## static checks
 	@go vet ./...
