@@ -227,6 +227,7 @@ func TestAWorkspaceNeverHasMoreRunsLeasedThanItsLimit(t *testing.T) {
 	if _, err := w.DB.In(ws).UpdateWorkspace(t.Context(), corp.ActorSystem, corp.WorkspaceUpdate{Concurrency: new(2)}); err != nil {
 		t.Fatal(err)
 	}
+	w.d.Wake(postgres.Notice{Kind: postgres.NoticeLimits, Workspace: ws}) // as the database's hint does
 	for range 6 {
 		w.Submit(t, ws, corp.TaskSpec{Prompt: "x", RepositoryURL: "https://example.com/x.git"})
 	}
