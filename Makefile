@@ -30,7 +30,7 @@ run: build ## build and start everything; ctrl-c stops it
 dev: setup ## the same from source, started again at every change
 	@go run $(AIR) -c .air.toml
 
-test: setup ## the whole suite (under five minutes)
+test: setup ## the whole suite (five to six minutes on two cores)
 	@go test $(TESTFLAGS) $(LONGEST_FIRST)
 
 test-all: setup ## the suite under the race detector, concurrent packages repeated
@@ -40,7 +40,7 @@ test-all: setup ## the suite under the race detector, concurrent packages repeat
 test-engine: build ## the conformance and fault suite: real processes, real kills (about 15 minutes)
 	@go test -tags engine -count=1 -timeout 40m -v $(TESTFLAGS) ./scheduler ./test/engine/...
 
-test-engine-mutations: setup ## deliberate faults, which the suite must notice, each (about 15 minutes)
+test-engine-mutations: setup ## deliberate faults, which the suite must notice, each (about 25 minutes)
 	@go test -trimpath -tags mutations -count=1 -timeout 60m -parallel 2 -v $(TESTFLAGS) ./test/engine
 
 test-pg16: setup ## the database suites on PostgreSQL 16
