@@ -139,7 +139,7 @@ var shared = sync.OnceValues(func() (*server, error) {
 	}
 	loops := reconcile.New(reconcile.Config{
 		DB: s.env.DB, Server: corp.Server{ID: corp.NewID[corp.ServerID]()}, Logger: quiet(),
-		Sweep: 100 * time.Millisecond, TTL: time.Millisecond, Margin: times().Margin, Grace: 5 * time.Second,
+		Sweep: 100 * time.Millisecond, TTL: time.Millisecond, Margin: times().Margin,
 	})
 	ctx := context.Background() // as long as the process
 	go func() { _ = s.hub.Run(ctx) }()
