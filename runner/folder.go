@@ -1,11 +1,13 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +20,7 @@ const fullBelow = 1 << 20
 
 // takeFolder makes the work folder this process's own, and removes what a dead
 // one has left there. The lock dies with the process, however it ends.
-func (r *Runner) takeFolder() (unlock func(), err error) {
+func (r *Runner) takeFolder(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(r.WorkDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make work folder: %w", err)
 	}
@@ -26,7 +28,7 @@ func (r *Runner) takeFolder() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock work folder: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(ctx, lock); err != nil {
 		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, corp.Conflict(fmt.Sprintf("Another runner works in %s.", r.WorkDir), "Give this one a work folder of its own.")
@@ -35,6 +37,28 @@ func (r *Runner) takeFolder() (unlock func(), err error) {
 	}
 	r.removeLeftovers()
 	return func() { _ = lock.Close() }, nil
+}
+
+// deathTakes is how long a process that was killed may still hold its lock: until
+// its last thread has ended, and a child that it was about to start.
+const deathTakes = 5 * time.Second
+
+func flock(ctx context.Context, f *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, deathTakes)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
 }
 
 // removeLeftovers removes the folders of runs that nobody carries out any more.

@@ -109,7 +109,7 @@ func New(c Config) (*Runner, error) {
 // reached, also at the start. It returns an error when it can never work: the
 // key is not a runner's, the protocols do not meet, the work folder is taken.
 func (r *Runner) Run(ctx context.Context) error {
-	unlock, err := r.takeFolder()
+	unlock, err := r.takeFolder(ctx)
 	if err != nil {
 		return err
 	}
