@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -82,7 +83,17 @@ func serveProxy(ctx context.Context, address, vendor string) error {
 		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", vendor },
 		FlushInterval: -1, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 	}
-	return serve(ctx, &http.Server{Addr: address, Handler: proxy}) //nolint:gosec // loopback only
+	// With the whole body in hand: the transport may look for more of it after the
+	// answer has begun, when the server has closed it.
+	whole := func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		proxy.ServeHTTP(w, r)
+	}
+	return serve(ctx, &http.Server{Addr: address, Handler: http.HandlerFunc(whole)}) //nolint:gosec // loopback only
 }
 
 func serve(ctx context.Context, server *http.Server) error {
