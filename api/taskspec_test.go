@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func TestOnlyURLsOfRepositoriesAreTaken(t *testing.T) {
 		"https://example.com/-x", "ftp://example.com/a", "https://example.com/\x00", "javascript:alert(1)",
 	} {
 		err := checkGitURL("url", bad)
-		e, ok := err.(*corp.Error) //nolint:errorlint // what the check returns itself
+		e, ok := errors.AsType[*corp.Error](err)
 		if !ok || e.Field != "url" || e.Hint == "" || e.Kind != corp.KindInvalid {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -41,7 +42,7 @@ func TestTheRightURLIsNamedForTheWrongOne(t *testing.T) {
 		{"repository_url", "https://user:secret@example.com/a", "repository_id"},
 	} {
 		err := checkGitURL(c.field, c.text)
-		if e, ok := err.(*corp.Error); !ok || !strings.Contains(e.Hint, c.hint) || strings.Contains(e.Hint, "secret") { //nolint:errorlint // what the check returns itself
+		if e, ok := errors.AsType[*corp.Error](err); !ok || !strings.Contains(e.Hint, c.hint) || strings.Contains(e.Hint, "secret") {
 			t.Errorf("%s: %#v", c.text, err)
 		}
 	}
@@ -95,7 +96,7 @@ func TestATaskNamesExactlyOneSource(t *testing.T) {
 				}
 				return
 			}
-			e, ok := err.(*corp.Error) //nolint:errorlint // what the check returns itself
+			e, ok := errors.AsType[*corp.Error](err)
 			if !ok || e.Field != c.field || e.Hint == "" {
 				t.Errorf("got %#v, want the field %s", err, c.field)
 			}

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // answers are the vendor's, made once: the upstream must cost as little as it can.
@@ -93,7 +94,7 @@ func serveProxy(ctx context.Context, address, vendor string) error {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		proxy.ServeHTTP(w, r)
 	}
-	return serve(ctx, &http.Server{Addr: address, Handler: http.HandlerFunc(whole)}) //nolint:gosec // loopback only
+	return serve(ctx, &http.Server{Addr: address, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(whole)})
 }
 
 func serve(ctx context.Context, server *http.Server) error {
