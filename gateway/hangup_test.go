@@ -85,34 +85,69 @@ func TestLargeRequestsOfOneRunAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, &recording{answer: plainAnswer})
 	a, other := w.run(0), w.run(0)
-	large := func(of *agent, announced int64) (end func() int) {
+	type upload struct {
+		rest  *io.PipeWriter
+		ended chan struct{}
+	}
+	large := func(announced int64) *upload {
 		from, to := io.Pipe()
-		r := of.request(t.Context(), "")
+		r := a.request(t.Context(), "")
 		r.Body, r.ContentLength, r.GetBody = from, announced, nil
-		got := make(chan reply, 1)
-		go func() { got <- of.do(r); _ = from.Close() }()
+		u := &upload{to, make(chan struct{})}
+		go func() { defer close(u.ended); _ = a.do(r); _ = from.Close() }()
 		_, _ = to.Write([]byte("{")) // the transport has it, or the answer is there
-		return func() int {
-			_, _ = io.WriteString(to, `"model":1}`)
-			_ = to.CloseWithError(io.ErrUnexpectedEOF)
-			return (<-got).status
-		}
+		return u
 	}
 	small := message("sim/claude-sonnet-4-5", "hi", "100", false)
-	var ends []func() int
+	mega := strings.Replace(small, "hi", strings.Repeat("x", 1<<20), 1)
+	sizes := []int64{32 << 20, -1, 32 << 20, -1} // -1: it does not say how large it is
+	uploads := make([]*upload, len(sizes))
 	pgtest.Eventually(t, patience, "no more large ones are taken", func(context.Context) bool {
-		if len(ends) < 4 {
-			ends = append(ends, large(a, []int64{32 << 20, -1}[len(ends)%2])) // -1: it does not say how large it is
+		for i, u := range uploads {
+			if u == nil || isClosed(u.ended) { // one that came while another held its room was refused
+				uploads[i] = large(sizes[i])
+			}
 		}
-		return len(ends) == 4 && a.call(strings.Replace(small, "hi", strings.Repeat("x", 1<<20), 1)).status == http.StatusTooManyRequests
+		return a.call(mega).status == http.StatusTooManyRequests
 	})
 	if got := other.call(small); got.status != 200 {
 		t.Errorf("another run: %d %s", got.status, got.body)
 	}
-	for _, end := range ends {
-		end()
+	for _, u := range uploads {
+		_, _ = io.WriteString(u.rest, `"model":1}`)
+		_ = u.rest.CloseWithError(io.ErrUnexpectedEOF)
+		<-u.ended
 	}
-	pgtest.Eventually(t, patience, "the room is free again", func(context.Context) bool {
-		return a.call(strings.Replace(small, "hi", strings.Repeat("x", 1<<20), 1)).status == http.StatusOK
-	})
+	pgtest.Eventually(t, patience, "the room is free again", func(context.Context) bool { return a.call(mega).status == http.StatusOK })
+}
+
+// Whoever is refused hears so, whether or not the rest of the request ever comes.
+func TestARefusalDoesNotWaitForTheRequestsBody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, &recording{answer: plainAnswer}, func(c *gateway.Config) { c.Times.BodyRead = 100 * time.Millisecond })
+	a := w.run(0)
+	a.key = "not a key"
+	for name, announced := range map[string]int64{"of no known length": -1, "small": 1000, "large": 8 << 20, "too large": 1 << 30} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			from, to := io.Pipe()
+			defer func() { _ = to.Close() }()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			r := a.request(ctx, "")
+			r.Body, r.ContentLength, r.GetBody = from, announced, nil
+			if got := a.do(r); got.status != http.StatusUnauthorized {
+				t.Errorf("%d %v", got.status, got.err)
+			}
+		})
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -25,6 +25,7 @@ type exchange struct {
 	began time.Time
 	run   postgres.RunIdentity
 	held  int64 // bytes of memory that the request may take
+	taken bool  // its body was read to the end
 	abort bool  // the answer broke off, and the client must see that it did
 
 	dialect Dialect
@@ -144,7 +145,20 @@ func (x *exchange) refuse(ctx context.Context, r *refusal, record *postgres.Call
 		x.g.ledger.add(x.run.Workspace, settled{record: *record})
 		x.g.metrics.calls.WithLabelValues(string(corp.CallRefused)).Inc()
 	}
+	x.unread()
 	r.write(x.w, x.dialect, x.id.String())
+}
+
+// unread sees to it that an answer does not wait for a body that nobody reads:
+// the server would take what is left of it first, however slowly it comes.
+func (x *exchange) unread() {
+	if x.taken || x.r.ContentLength == 0 {
+		return
+	}
+	if x.r.ContentLength < 0 { // it may never end
+		x.w.Header().Set("Connection", "close")
+	}
+	_ = x.ctl.SetReadDeadline(time.Now().Add(x.g.Times.BodyRead)) // not every writer has deadlines
 }
 
 // stopRun marks the run before the agent hears of the refusal, so that whatever
@@ -183,7 +197,7 @@ func (x *exchange) read() (*buffer, *refusal) {
 		b.release()
 		return nil, &refusal{status: http.StatusBadRequest, message: "The request broke off."}
 	}
-	x.held = int64(len(b.b))
+	x.taken, x.held = true, int64(len(b.b))
 	x.g.hold(x.run.RunID, x.held-most)
 	return b, nil
 }
