@@ -9,17 +9,18 @@ import (
 )
 
 const (
-	// firstGuess is how long a plan's runs are thought to take before any of them
-	// has ended, and at most for a workspace of which nothing is known: a guess that
-	// is too low is paid second by second, but one that is too high keeps the whole
-	// plan from its share until the run has ended, for what another workspace did.
+	// firstGuess is how long the first run of a workspace is thought to take before any
+	// in its plan has ended, and at most: a guess that is too low is paid second by
+	// second, but one that is too high keeps the whole plan from its share until the
+	// run has ended, for what another workspace did.
 	firstGuess = 30 * time.Second
 	// leastCost is what a run costs at least, and mostGuess what it is thought
 	// to cost at most, before it has.
 	leastCost = time.Second
 	mostGuess = time.Hour
-	// novelty is the weight of the newest run in a workspace's average, and in that
-	// of its plan, which has many workspaces.
+	// novelty is the weight of the newest run in a workspace's average, planNovelty
+	// that of the newest workspace in its plan's, at least: the n-th counts 1/n at first,
+	// or a plan with few slots would pay for long for a guess that is far off.
 	novelty, planNovelty = 0.3, 0.05
 )
 
@@ -80,7 +81,7 @@ func (s *Scheduler) Start(h Held) {
 }
 
 // guess is what a run of the workspace will cost: as much as those before it, and
-// before its first has ended as much as those of its plan. A guess that is far
+// before its first has ended as much as the first ones of others of its plan. A guess that is far
 // off would favour the plans of which little is in hand: what they get back is
 // less often more than a turn, which is all that counts against the clock.
 func (ws *workspace) guess() time.Duration {
@@ -91,14 +92,25 @@ func (ws *workspace) guess() time.Duration {
 	return min(max(average, leastCost), mostGuess)
 }
 
-// learn takes what a run has cost into the averages.
+// learn takes what a run has cost into the workspace's average and, if it was its
+// first, into that of its plan: one workspace counts no more there than another.
 func (ws *workspace) learn(took time.Duration) {
-	took = min(took, mostGuess)
 	if !ws.ran {
 		ws.ran, ws.average = true, ws.class.average
+		ws.class.learn(took)
 	}
-	ws.average += time.Duration(novelty * float64(took-ws.average))
-	ws.class.average += time.Duration(planNovelty * float64(min(took, firstGuess)-ws.class.average))
+	ws.average += time.Duration(novelty * float64(min(took, mostGuess)-ws.average))
+}
+
+func (c *class) learn(took time.Duration) {
+	c.learned++
+	c.average = blend(c.average, min(max(took, leastCost), firstGuess), max(planNovelty, 1/float64(c.learned)))
+}
+
+// blend is the geometric mean of two times of which the second has that weight: one
+// that is far longer than the others does not outweigh many.
+func blend(a, b time.Duration, weight float64) time.Duration {
+	return time.Duration(math.Round(math.Pow(float64(a), 1-weight) * math.Pow(float64(b), weight)))
 }
 
 // hold puts a run among those in hand.

@@ -11,7 +11,7 @@ import (
 // run costs is known of the plan, although of no workspace.
 func TestPlansShareByWeightAmongWorkspacesThatAreAllNew(t *testing.T) {
 	t.Parallel()
-	const workspaces, inHand, burst, turns = 8000, 200, 25, 3000
+	const workspaces, inHand, burst, turns = 16000, 200, 25, 6000
 	plans := []scheduler.Share{
 		{Class: "free", ClassWeight: 1, Weight: 1},
 		{Class: "starter", ClassWeight: 3, Weight: 1},
@@ -32,9 +32,8 @@ func TestPlansShareByWeightAmongWorkspacesThatAreAllNew(t *testing.T) {
 			}
 			s.Start(held(it, now))
 			hand = append(hand, it)
-			if n++; n > turns/3 { // the plans are known by then
-				got[it.Workspace[15]%4]++
-			}
+			n++
+			got[it.Workspace[15]%4]++
 		}
 		now = now.Add(200 * time.Millisecond)
 		for _, it := range hand[:burst] {

@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -30,6 +31,7 @@ type model struct {
 	shares  map[corp.WorkspaceID]scheduler.Share
 	average map[corp.WorkspaceID]time.Duration // of those of which a run has ended
 	guess   map[string]time.Duration           // by class
+	learned map[string]float64                 // workspaces, by class
 	places  map[corp.WorkspaceID]*place
 	classes map[string]*place
 	clocks  map[string]*float64 // of the classes, and "" among them
@@ -38,7 +40,7 @@ type model struct {
 func newModel(classes ...string) *model {
 	m := &model{
 		held: map[corp.RunID]scheduler.Held{}, paid: map[corp.RunID]time.Duration{}, shares: map[corp.WorkspaceID]scheduler.Share{},
-		average: map[corp.WorkspaceID]time.Duration{}, places: map[corp.WorkspaceID]*place{}, classes: map[string]*place{}, clocks: map[string]*float64{"": new(float64)}, guess: map[string]time.Duration{},
+		average: map[corp.WorkspaceID]time.Duration{}, places: map[corp.WorkspaceID]*place{}, classes: map[string]*place{}, clocks: map[string]*float64{"": new(float64)}, guess: map[string]time.Duration{}, learned: map[string]float64{},
 	}
 	for _, c := range classes {
 		m.classes[c], m.clocks[c], m.guess[c] = &place{}, new(float64), 30*time.Second
@@ -113,8 +115,12 @@ func (m *model) finish(run corp.RunID, now time.Time) {
 	h := m.held[run]
 	took := now.Sub(h.Since)
 	average, class := m.expected(h.Workspace), m.shares[h.Workspace].Class
+	if _, ran := m.average[h.Workspace]; !ran {
+		m.learned[class]++
+		newest := max(0.05, 1/m.learned[class])
+		m.guess[class] = time.Duration(math.Round(math.Pow(float64(m.guess[class]), 1-newest) * math.Pow(float64(min(max(took, time.Second), 30*time.Second)), newest)))
+	}
 	m.average[h.Workspace] = average + time.Duration(0.3*float64(min(took, time.Hour)-average))
-	m.guess[class] += time.Duration(0.05 * float64(min(took, 30*time.Second)-m.guess[class]))
 	m.pay(run, max(took, time.Second))
 	delete(m.held, run)
 }

@@ -25,9 +25,10 @@ type class struct {
 	name    string
 	weight  float64
 	members int
-	account         // its place among the classes
-	clock   float64 // virtual time among its workspaces
-	average time.Duration
+	account               // its place among the classes
+	clock   float64       // virtual time among its workspaces
+	average time.Duration // of its workspaces' first runs
+	learned int           // how many are in it
 }
 
 // workspace is what one workspace has waiting and in hand.
