@@ -98,8 +98,8 @@ func claim(ctx context.Context, s SystemDB, server corp.ServerID, term int64, cl
 			UPDATE tasks t SET state = 'running', reason = '', detail = '', started_at = coalesce(t.started_at, clock_timestamp())
 			FROM r WHERE t.workspace_id = r.workspace_id AND t.id = r.task_id
 		), heads AS (
-			UPDATE event_heads h SET seq = h.seq + n.events FROM (SELECT workspace_id, 2 * count(*) AS events FROM r GROUP BY workspace_id) n
-			WHERE h.workspace_id = n.workspace_id RETURNING h.workspace_id, h.seq, n.events
+			SELECT n.workspace_id, number_events(n.workspace_id, n.events) AS seq, n.events
+			FROM (SELECT workspace_id, 2 * count(*) AS events FROM r GROUP BY workspace_id ORDER BY workspace_id OFFSET 0) n
 		), said AS (
 			INSERT INTO events (workspace_id, seq, at, kind, task_id, run_id, data)
 			SELECT x.workspace_id, h.seq - h.events + 2 * x.n + e.n - 2, clock_timestamp(), e.kind, x.task_id, x.id, json_build_object('attempt', x.attempt)

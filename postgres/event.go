@@ -39,7 +39,7 @@ type why struct {
 // makes the numbers gapless and in commit order, and keeps the lock short.
 const insertEvents = `
 	WITH head AS (
-		UPDATE event_heads SET seq = seq + $2 WHERE workspace_id = $1 RETURNING seq
+		SELECT number_events($1, $2) AS seq
 	), said AS (
 		INSERT INTO events (workspace_id, seq, at, kind, task_id, run_id, data)
 		SELECT $1, head.seq - $2 + e.n, clock_timestamp(), e.kind, e.task_id, e.run_id, e.data::json

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
@@ -215,5 +217,32 @@ func TestAHeartbeatTouchesNoIndex(t *testing.T) {
 	pgtest.Eventually(t, 30*time.Second, "all updates are counted", func(context.Context) bool { return updates("n_tup_upd") >= beats })
 	if cold := updates("n_tup_upd") - updates("n_tup_hot_upd"); cold > 5 {
 		t.Errorf("%d of %d updates wrote to an index", cold, updates("n_tup_upd"))
+	}
+}
+
+// A forgotten transaction keeps every version of a workspace's head; numbering events
+// reads a few pages all the same, through either role.
+func TestNumberingEventsReadsNoMoreForOldVersions(t *testing.T) {
+	t.Parallel()
+	env, ws, _ := door(t)
+	forgotten := must(connect(t, env.SuperURL).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead}))(t)
+	defer func() { _ = forgotten.Rollback(context.Background()) }()
+	must(forgotten.Exec(t.Context(), `SELECT count(*) FROM plans`))(t)
+	for name, url := range map[string]string{"application": env.AppURL, "system": env.SystemURL} {
+		conn := connect(t, url)
+		must(conn.Exec(t.Context(), `SELECT set_config('app.workspace_id', $1::uuid::text, false)`, ws))(t)
+		must(conn.Exec(t.Context(), `DO $$ BEGIN FOR i IN 1..3000 LOOP PERFORM number_events(current_setting('app.workspace_id')::uuid, 1); END LOOP; END $$`))(t)
+		var plan []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		if err := conn.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT number_events(current_setting('app.workspace_id')::uuid, 1)`).Scan(&plan); err != nil {
+			t.Fatal(err)
+		}
+		if read := plan[0].Plan.Hit + plan[0].Plan.Read; read > 20 {
+			t.Errorf("%s: %d pages were read for one number", name, read)
+		}
 	}
 }

@@ -18,7 +18,7 @@ func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) er
 			UPDATE runs SET state = 'running', started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease_ttl_ms * interval '1 millisecond'
 			WHERE workspace_id = $1 AND id = $2 AND epoch = $3 AND state = 'leased' RETURNING task_id, attempt
 		), head AS (
-			UPDATE event_heads SET seq = seq + 1 FROM ack WHERE workspace_id = $1 RETURNING seq, task_id, attempt
+			SELECT number_events($1, 1) AS seq, task_id, attempt FROM ack
 		), said AS (
 			INSERT INTO events (workspace_id, seq, at, kind, task_id, run_id, data)
 			SELECT $1, seq, clock_timestamp(), 'run.running', task_id, $2, json_build_object('attempt', attempt) FROM head
