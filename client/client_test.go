@@ -320,3 +320,33 @@ func TestAStreamFromWhichNothingIsHeardEndsWithThePatience(t *testing.T) {
 		}
 	})
 }
+
+// Nor is one that can be reached and can never go on.
+func TestAStreamThatNeverGetsAnyFurtherEndsWithThePatience(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]string{
+		"says that it cannot": "event: error\ndata: {\"kind\":\"unavailable\",\"code\":\"unavailable\",\"detail\":\"Not now.\"}\n\n",
+		"breaks off":          "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var net network
+				url := net.serve(t, func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = fmt.Fprint(w, ": connected\nid: e:7\n\n", after)
+					_ = http.NewResponseController(w).Flush()
+					panic(http.ErrAbortHandler)
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				began, last := time.Now(), error(nil)
+				for _, err := range New(url, "", Options{Patience: 20 * time.Second, HTTP: net.client(t)}).Stream(ctx, StreamQuery{}) {
+					last = err
+				}
+				if took := time.Since(began); corp.KindOf(last) != corp.KindUnavailable || took < 20*time.Second || took > 20*time.Second+backoffBase {
+					t.Errorf("%v after %v", last, took)
+				}
+			})
+		})
+	}
+}

@@ -54,14 +54,15 @@ func (c *Client) Stream(ctx context.Context, query StreamQuery) iter.Seq2[Update
 		cursor := query.After
 		wait := newBackoff(c.patience)
 		for {
-			done, heard, err := c.follow(ctx, query, &cursor, func(u Update) bool {
-				wait.attempt = 0 // it works again
-				return yield(u, nil)
-			})
+			before, began := cursor, time.Now()
+			done, heard, err := c.follow(ctx, query, &cursor, func(u Update) bool { return yield(u, nil) })
 			if done {
 				return
 			}
-			if heard { // patience is for a server that is away, and this one was there until now
+			switch {
+			case cursor != before: // it went on
+				wait = newBackoff(c.patience)
+			case heard && time.Since(began) >= backoffCap: // patience is for a server that is away, and this one was there until now
 				wait.until = time.Now().Add(c.patience)
 			}
 			if corp.KindOf(err) != corp.KindUnavailable || !wait.next(ctx) {
