@@ -409,6 +409,48 @@ func TestARunnerThatCanNeverWorkSaysWhyAndEnds(t *testing.T) {
 	}
 }
 
+// A process that was killed may hold its lock a little longer: whoever takes its
+// place waits, and can be told to leave meanwhile.
+func TestAFolderIsWaitedForWhileItsOwnerStillDies(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for name, next := range map[string]func(owner *os.File, stop func()){
+		"it dies":                  func(owner *os.File, _ func()) { _ = owner.Close() },
+		"the next one shall leave": func(_ *os.File, stop func()) { stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := d.settings()
+			if err := os.MkdirAll(s.WorkDir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			owner, err := os.Create(filepath.Join(s.WorkDir, "lock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = owner.Close() }()
+			if err := syscall.Flock(int(owner.Fd()), syscall.LOCK_EX); err != nil {
+				t.Fatal(err)
+			}
+			r, err := runner.New(s.config(quiet()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- r.Run(ctx) }()
+			time.AfterFunc(200*time.Millisecond, func() { next(owner, cancel) })
+			pgtest.Eventually(t, 60*time.Second, "the runner to work, or to leave", func(context.Context) bool {
+				return ctx.Err() != nil || pgtest.Value[bool](t, d.env, `SELECT EXISTS (SELECT FROM runners WHERE workspace_id = $1)`, d.ws)
+			})
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestManyRunsAtOnceDoNotMix(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

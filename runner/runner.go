@@ -110,7 +110,10 @@ func New(c Config) (*Runner, error) {
 // key is not a runner's, the protocols do not meet, the work folder is taken.
 func (r *Runner) Run(ctx context.Context) error {
 	unlock, err := r.takeFolder(ctx)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // told to leave while the folder was another's
+	case err != nil:
 		return err
 	}
 	defer unlock()
