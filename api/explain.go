@@ -72,6 +72,19 @@ func explainDetail(d *huma.ErrorDetail) *corp.Error {
 	if wrong, ok := strings.CutPrefix(message, "invalid value: That is not an id"); ok {
 		return corp.Invalid(field, "That is not an id"+wrong, "An id is the noun, an underscore and 26 more characters; a name is no id.")
 	}
+	if wrong, ok := strings.CutPrefix(message, "invalid value: "); ok && strings.HasSuffix(wrong, ".") {
+		return corp.Invalid(field, wrong, "Check the value and send it again.")
+	}
+	switch {
+	case strings.HasPrefix(message, "expected string to match pattern ^[a-z0-9][a-z0-9-]*$"):
+		return corp.Invalid(field, fmt.Sprintf("The value of %q is not valid.", field), "Use small letters, digits and dashes, with a letter or digit first.")
+	case message == "expected string to be RFC 3339 date-time", strings.HasPrefix(message, "invalid date/time for format "):
+		return corp.Invalid(field, fmt.Sprintf("The value of %q is not a time.", field), "Write it like 2026-05-01T22:30:00Z.")
+	case message == "invalid integer":
+		return corp.Invalid(field, fmt.Sprintf("The value of %q is not valid.", field), "Expected: integer.")
+	case message == "expected length >= 1":
+		return corp.Invalid(field, fmt.Sprintf("The value of %q is empty.", field), "Give it a value.")
+	}
 	// What remains reads "expected …" or "invalid …": the rule is the next step.
 	rule := written(strings.TrimPrefix(strings.TrimPrefix(message, "invalid value: "), "expected "))
 	return corp.Invalid(field, fmt.Sprintf("The value of %q is not valid.", field), "Expected: "+rule+".")

@@ -141,7 +141,7 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) drain(ctx context.Context) {
 	runs := r.inHand()
 	if len(runs) > 0 {
-		r.Logger.InfoContext(ctx, "finishing runs before leaving", slog.Int("runs", len(runs)), slog.Duration("grace", r.DrainGrace))
+		r.Logger.InfoContext(ctx, "finishing runs before leaving", slog.Int("runs", len(runs)), slog.String("grace", r.DrainGrace.String()))
 	}
 	grace := time.AfterFunc(r.DrainGrace, func() {
 		for _, run := range runs {

@@ -144,10 +144,11 @@ func (r *child) halted() bool {
 	}
 }
 
-// leave asks the runner to drain, and waits a little for one that is idle.
-func (r *child) leave(patience time.Duration) {
+// leave asks the runner to drain, waits a little for one that is idle, and says
+// whether it is gone.
+func (r *child) leave(patience time.Duration) bool {
 	r.signal(syscall.SIGTERM)
-	r.left(patience)
+	return r.left(patience)
 }
 
 // stop waits for the runner that was asked to leave, and kills it when its time is up.

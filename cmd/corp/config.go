@@ -124,7 +124,7 @@ func (c *config) load(f *pflag.FlagSet, o *options) error {
 			return
 		}
 		if err := flag.Value.Set(value); err != nil {
-			failed = usageError{corp.Invalid(flag.Name, fmt.Sprintf("The value from %s does not fit: %v.", origin, err), "It is: "+flag.Usage+".")}
+			failed = usageError{corp.Invalid(flag.Name, fmt.Sprintf("The value %q from %s does not fit: %s.", value, origin, plainly(err)), "It is: "+flag.Usage+".")}
 		}
 	})
 	if failed != nil {
@@ -195,21 +195,22 @@ func (c *config) validate() error {
 			return wrong(field, "That is not a URL.", "Write it in full, like postgres://corp_app:password@host:5432/corp.")
 		}
 	}
+	if err := checkLog(c.LogFormat, c.LogLevel); err != nil {
+		return err
+	}
 	switch {
 	case c.PostgresURL != "" && c.SystemURL == "":
 		return wrong("postgres-system-url", "An external PostgreSQL needs a second login, for scheduling across workspaces.", "Set CORP_POSTGRES_SYSTEM_URL to the same database as role corp_system; docs/operate.md shows how.")
 	case c.PostgresURL == "" && c.SystemURL != "":
 		return wrong("postgres-url", "Only the second login of an external PostgreSQL is set.", "Set CORP_POSTGRES_URL too, as role corp_app.")
 	case c.Slots < 1 || c.Slots > 1000:
-		return wrong("slots", "The number of slots is between 1 and 1000.", "Leave it out for one per processor.")
+		return wrong("slots", "The number of slots is between 1 and 1000.", "Leave it out for one per processor, and two at least.")
 	case c.Connections < 4:
 		return wrong("postgres-connections", "The server needs at least 4 connections.", "Leave it out for 20.")
 	case c.Sandbox != "bubblewrap" && c.Sandbox != "none":
 		return wrong("sandbox", fmt.Sprintf("%q is not a sandbox.", c.Sandbox), "Use bubblewrap, or none.")
-	case c.LogFormat != "json" && c.LogFormat != "text":
-		return wrong("log-format", fmt.Sprintf("%q is not a log format.", c.LogFormat), "Use json or text.")
 	case c.LeaderTTL < time.Second || c.LeaderTTL > 10*time.Minute:
-		return wrong("leader-ttl", "The lead lasts between a second and ten minutes.", "Leave it out for 10s.")
+		return wrong("leader-ttl", "The lead lasts between a second and ten minutes.", fmt.Sprintf("Leave it out for %s.", dispatch.DefaultTimes().LeaderTTL))
 	case c.Advertise != "" && !strings.HasPrefix(c.Advertise, "http://") && !strings.HasPrefix(c.Advertise, "https://"):
 		return wrong("advertise", "The other servers speak HTTP to this address.", "Write it like https://corp-1.example.com:7400.")
 	case c.DrainDelay < 0 || c.DrainDelay > 5*time.Minute:

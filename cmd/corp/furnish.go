@@ -180,3 +180,15 @@ func (s *server) announce() {
 	}
 	_, _ = fmt.Fprint(w, "\n\n")
 }
+
+// announceWait says why a stop takes its time, while a runner is busy.
+func (s *server) announceWait() {
+	_, _ = fmt.Fprintf(s.env.Out, "\nStopping. The runner has up to %d s to finish its runs; what it cannot finish goes back to the queue.\n"+
+		"Ctrl-c again ends all at once. Its runs then count as lost: those with attempts left go on some %s after the next start.\n\n",
+		int(drainGrace.Seconds()), s.config.LeaseTTL+s.config.LeaseMargin)
+}
+
+// announceCalls says why it goes on taking its time.
+func (s *server) announceCalls() {
+	_, _ = fmt.Fprintf(s.env.Out, "\nStopping. Requests and model calls under way are answered first, for up to %d s; ctrl-c again cuts them off.\n\n", int(callGrace.Seconds()))
+}

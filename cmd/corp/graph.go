@@ -37,6 +37,11 @@ func (g *graphFlags) read(f *pflag.FlagSet, spec *corp.TaskSpec) error {
 	if g.onFailure != "" && len(g.after) == 0 {
 		return usageError{corp.Invalid("on-failure", "There is no task to fail.", "Name one with --after.")}
 	}
+	switch g.onFailure {
+	case "", corp.OnFailureCancel, corp.OnFailureContinue:
+	default:
+		return usageError{corp.Invalid("on-failure", fmt.Sprintf("%q is not what can be done then.", g.onFailure), "Use cancel or continue.")}
+	}
 	for _, text := range g.after {
 		id, err := parseFlag[corp.TaskID]("after", strings.TrimSpace(text))
 		if err != nil {

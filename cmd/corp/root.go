@@ -25,8 +25,9 @@ func execute(ctx context.Context, env *environment, args []string) int {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil {
+		err = inFlags(cmd, err)
 		report(env.Err, err)
 	}
 	return exitCode(err)
@@ -51,9 +52,7 @@ overspends. "corp up" starts all of it; "corp demo" shows it.`,
 	flags.StringVar(&o.Data, "data", "", "data folder (CORP_DATA)")
 	flags.StringVarP(&o.Output, "output", "o", "table", "table, json or yaml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\n      See \"%s --help\"", err, c.CommandPath())}
-	})
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "Start:"},
 		&cobra.Group{ID: "work", Title: "Work:"},

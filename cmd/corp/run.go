@@ -46,9 +46,8 @@ Exit code: 0 the run succeeded and its check passed, 2 the input is wrong,
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "no transcript, only the result")
 	f.BoolVar(&r.detach, "detach", false, "print the task's id and end")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		r.spec.Prompt = strings.Join(args, " ")
 		now := time.Now()
-		if err := r.specFlags.read(cmd.Flags(), now); err != nil {
+		if err := r.specFlags.read(cmd.Flags(), args, now, o.env.Err); err != nil {
 			return err
 		}
 		if err := r.delayFlags.read(&r.spec, now); err != nil {
@@ -138,7 +137,7 @@ func (o *options) follow(ctx context.Context, c *client.Client, id corp.TaskID, 
 	if ctx.Err() == nil {
 		return nil
 	}
-	_, _ = fmt.Fprintln(o.env.Err, "cancelling the task …")
+	_, _ = fmt.Fprintln(o.env.Err, "cancelling the task … (ctrl-c again does not wait for it)")
 	patient, stop := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer stop()
 	if _, err := c.CancelTask(patient, id); err != nil && corp.KindOf(err) != corp.KindConflict {

@@ -40,6 +40,9 @@ func newRunner(o *options) *cobra.Command {
 	)
 }
 
+// drainGrace is how long a runner that leaves waits for its runs.
+const drainGrace = 15 * time.Second
+
 // runnerFlags are the flags of "runner start".
 type runnerFlags struct {
 	name, work, sandbox string
@@ -74,6 +77,15 @@ outgoing connections.`,
 }
 
 func (o *options) startRunner(ctx context.Context, flags runnerFlags) error {
+	if err := checkLog(flags.logFormat, flags.logLevel); err != nil {
+		return err
+	}
+	if flags.slots < 1 || flags.slots > 1000 {
+		return usageError{corp.Invalid("slots", "The number of slots is between 1 and 1000.", "Leave it out for one per processor, and two at least.")}
+	}
+	if emptyName(flags.labels) {
+		return emptyLabel()
+	}
 	c, err := o.connect()
 	if err != nil {
 		return err
@@ -97,7 +109,7 @@ func (o *options) startRunner(ctx context.Context, flags runnerFlags) error {
 	}
 	r, err := runner.New(runner.Config{
 		Client: c, Name: flags.name, Slots: flags.slots, Labels: flags.labels, WorkDir: absolute(flags.work), Sandbox: level,
-		ReadOnly: flags.readOnly, Env: flags.env, NetworkEnv: o.pick(flags.gitEnv), Executable: self, Version: version, Logger: log, DrainGrace: 15 * time.Second,
+		ReadOnly: flags.readOnly, Env: flags.env, NetworkEnv: o.pick(flags.gitEnv), Executable: self, Version: version, Logger: log, DrainGrace: drainGrace,
 	})
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -80,13 +79,12 @@ task starts from it; with a URL or a kept repository each starts from what is th
 	cmd.Flags().BoolVar(&paused, "paused", false, "submit nothing until it is resumed")
 	_ = cmd.MarkFlagRequired("cron")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := task.read(cmd.Flags(), time.Now()); err != nil {
+		if err := task.read(cmd.Flags(), args[1:], time.Now(), o.env.Err); err != nil {
 			return err
 		}
 		if task.spec.DeadlineAt != nil {
 			return usageError{corp.Invalid("deadline", "A task that is repeated cannot have one moment as its deadline.", "Write how long each has from its submission, like 2h.")}
 		}
-		task.spec.Prompt = strings.Join(args[1:], " ")
 		c, err := o.connect()
 		if err != nil {
 			return err

@@ -163,6 +163,9 @@ func reachable(a net.Addr) string {
 // the lead is given back: it asks once more for what may be on its way to it.
 const idleRunner = 300 * time.Millisecond
 
+// callGrace is how long a stop waits for the model calls that are under way.
+const callGrace = 20 * time.Second
+
 // run serves until ctx ends, then stops in the order that loses nothing: an idle
 // runner ends, the lead is given back, everybody is sent to another server, a busy runner ends while
 // the API still answers it, the API and the gateway while the database still takes
@@ -200,7 +203,7 @@ func (s *server) run(ctx context.Context) error {
 	start("gateway", func(context.Context) error { return s.gateway.Run(open) })
 	start("gateway listener", func(ctx context.Context) error {
 		defer settle()
-		return serve(ctx, open, s.gatewayListener, s.gateway, 20*time.Second)
+		return serve(ctx, open, s.gatewayListener, s.gateway, callGrace)
 	})
 
 	child, err := s.startRunner(live)
@@ -211,7 +214,9 @@ func (s *server) run(ctx context.Context) error {
 		case <-live.Done():
 		}
 		s.log.InfoContext(ctx, "stopping")
-		child.leave(idleRunner)
+		if !child.leave(idleRunner) && live.Err() == nil {
+			s.announceWait()
+		}
 	}
 	resign() // before anybody is sent away: who waits gets what was leased to it in the last moment
 	<-resigned
@@ -220,6 +225,8 @@ func (s *server) run(ctx context.Context) error {
 		s.drain(live, child)
 	}
 	stop()
+	slow := time.AfterFunc(time.Second, s.announceCalls)
+	defer slow.Stop()
 	return errors.Join(err, parts.Wait(), s.leave())
 }
 

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,31 +45,77 @@ func (s *specFlags) add(cmd *cobra.Command) {
 }
 
 // read completes and checks what the flags said. now is what a time without a
-// date or a zone is read by.
-func (s *specFlags) read(f *pflag.FlagSet, now time.Time) error {
+// date or a zone is read by; w takes what is odd and yet allowed.
+func (s *specFlags) read(f *pflag.FlagSet, prompt []string, now time.Time, w io.Writer) error {
+	if s.spec.Prompt = strings.Join(prompt, " "); strings.TrimSpace(s.spec.Prompt) == "" {
+		return usageError{corp.Invalid("prompt", "The prompt is empty.", "Say what to do, in plain words.")}
+	}
 	if s.budget != "" {
 		limit, err := corp.ParseDollars(s.budget)
 		if err != nil {
 			return usageError{err}
 		}
 		s.spec.Budget = &limit
+		if limit == 0 {
+			_, _ = fmt.Fprintln(w, "corp: a budget of 0 lets through only calls of models that cost nothing")
+		}
 	}
 	if s.timeout < time.Second || s.timeout > corp.MaxTimeout {
 		return usageError{corp.Invalid("timeout", "A run's time is between a second and a day.", "Write it like 5m or 90s.")}
 	}
 	s.spec.TimeoutSeconds = int(s.timeout.Round(time.Second).Seconds())
+	if s.spec.Priority < 0 || s.spec.Priority > 9 {
+		return usageError{corp.Invalid("priority", "A priority is between 0 and 9.", "9 goes first; leave it out for 0.")}
+	}
+	if f.Changed("label") && (len(s.spec.Labels) == 0 || emptyName(s.spec.Labels)) {
+		return emptyLabel()
+	}
+	if err := s.readRetry(f); err != nil {
+		return err
+	}
+	return s.readDeadline(now)
+}
+
+func emptyName(names []string) bool { return slices.Contains(names, "") }
+
+// emptyLabel refuses what is a script's unset variable: the task would run on any
+// runner.
+func emptyLabel() error {
+	return usageError{corp.Invalid("label", "The label is empty.", "Name one, or leave --label out.")}
+}
+
+const (
+	maxAttempts = 20             // the server's
+	maxPause    = 24 * time.Hour // the server's
+)
+
+// readRetry takes what is said of further runs.
+func (s *specFlags) readRetry(f *pflag.FlagSet) error {
+	if s.spec.MaxAttempts < 0 || s.spec.MaxAttempts > maxAttempts {
+		return usageError{corp.Invalid("attempts", fmt.Sprintf("The number of runs is between 1 and %d.", maxAttempts), fmt.Sprintf("Leave it out for %d.", corp.DefaultMaxAttempts))}
+	}
 	if f.Changed("retries") {
-		if s.retries < 0 {
-			return usageError{corp.Invalid("retries", "The number of retries is not negative.", "Give 0 for a single run.")}
+		if s.retries < 0 || s.retries >= maxAttempts {
+			return usageError{corp.Invalid("retries", fmt.Sprintf("The number of retries is between 0 and %d.", maxAttempts-1), "Give 0 for a single run.")}
 		}
 		s.spec.MaxAttempts = s.retries + 1
 	}
-	if s.retryBase < 0 || s.retryCap < 0 {
-		return usageError{corp.Invalid("retry-base", "A pause is not negative.", "Write it like 10s or 2m.")}
+	for flag, pause := range map[string]time.Duration{"retry-base": s.retryBase, "retry-cap": s.retryCap} {
+		if pause < 0 || pause > maxPause {
+			return usageError{corp.Invalid(flag, "A pause is between 0 and 24 hours.", "Write it like 10s or 2m.")}
+		}
 	}
-	if s.retryBase > 0 || s.retryCap > 0 {
-		s.spec.Retry = &corp.RetryPolicy{BaseMS: s.retryBase.Milliseconds(), CapMS: s.retryCap.Milliseconds()}
+	if s.retryBase == 0 && s.retryCap == 0 {
+		return nil
 	}
+	s.spec.Retry = &corp.RetryPolicy{BaseMS: s.retryBase.Milliseconds(), CapMS: s.retryCap.Milliseconds()}
+	if whole := s.spec.Retry.Complete(); whole.CapMS < whole.BaseMS {
+		return usageError{corp.Invalid("retry-cap", "The longest pause is shorter than the first one.", "Raise --retry-cap (5m when it is left out) to at least --retry-base (2s when it is left out).")}
+	}
+	return nil
+}
+
+func (s *specFlags) readDeadline(now time.Time) error {
 	if s.deadline == "" {
 		return nil
 	}
@@ -97,6 +147,9 @@ func (d *delayFlags) add(cmd *cobra.Command) {
 func (d *delayFlags) read(spec *corp.TaskSpec, now time.Time) (err error) {
 	if d.at != "" {
 		at, err := parseTime("at", d.at, now)
+		if err == nil && at.Before(now.Add(-time.Minute)) { // a script may take a moment to get here
+			err = usageError{corp.Invalid("at", "That time is over.", "Name one to come, or leave --at out to start now.")}
+		}
 		spec.NotBefore = &at
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ func readSpec(t *testing.T, args ...string) (corp.TaskSpec, error) {
 	var s specFlags
 	var d delayFlags
 	cmd := &cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true, RunE: func(cmd *cobra.Command, _ []string) error {
-		if err := s.read(cmd.Flags(), now); err != nil {
+		if err := s.read(cmd.Flags(), []string{"x"}, now, io.Discard); err != nil {
 			return err
 		}
 		return d.read(&s.spec, now)
@@ -62,7 +63,7 @@ func TestTheFlagsOfTimeBecomeTheSpec(t *testing.T) {
 			t.Errorf("%q: %v", c.args, err)
 			continue
 		}
-		c.want.TimeoutSeconds = 300
+		c.want.Prompt, c.want.TimeoutSeconds = "x", 300
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%q: %s", c.args, diff)
 		}
