@@ -67,6 +67,7 @@ type API struct {
 	ready    *readiness
 	ping     time.Duration // between two signs of life of a stream
 	stall    time.Duration // how long a stream's reader may take nothing
+	rest     time.Duration // how long an answer waits for what is left of its request
 	handler  http.Handler
 	document *huma.OpenAPI
 	// The document as it is served.
@@ -82,7 +83,7 @@ func New(c Config) (*API, error) {
 	if c.DB == nil || c.Hub == nil || c.Dispatcher == nil || c.Blobs == nil || c.Ring == nil || c.Logger == nil || c.GatewayURL == nil {
 		return nil, errors.New("build the api: a part is missing in its configuration")
 	}
-	a := &API{Config: c, touches: newTouches(), runners: newRunnerBook(), proofs: newProofBook(), streams: newStreamCount(), ping: pingEvery, stall: frameStall}
+	a := &API{Config: c, touches: newTouches(), runners: newRunnerBook(), proofs: newProofBook(), streams: newStreamCount(), ping: pingEvery, stall: frameStall, rest: bodyPatience}
 	a.leaving.done = make(chan struct{})
 	a.leaders, a.peers = &leaderBook{read: a.whoLeads}, newPeers(a.Times.PollWait)
 	a.auth = newAuthenticator(a.lookUpKey)

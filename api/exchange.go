@@ -75,6 +75,9 @@ func (a *API) finish(w *recorder, r *http.Request, x *exchange, start time.Time)
 	if thrown != nil && !begun {
 		x.write(w, r, x.err)
 	}
+	if r.ContentLength != 0 { // the server takes what is left of a body before it answers, whoever sends it, however slowly
+		_ = x.control.SetReadDeadline(time.Now().Add(a.rest)) // not every writer has deadlines
+	}
 	took := time.Since(start)
 	a.metrics.observe(x.pattern, w.status, took)
 	level, attrs := slog.LevelInfo, []slog.Attr{

@@ -221,3 +221,41 @@ func TestAPanicEndsOneRequestOnly(t *testing.T) {
 		t.Errorf("the log: %s", log.text())
 	}
 }
+
+// Whoever is refused hears so, and holds no connection with a body that never comes.
+func TestAnAnswerDoesNotWaitForABodyThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	h := ownHouse(t, func(a *API) { a.rest = 100 * time.Millisecond })
+	for _, c := range []struct {
+		method, path string
+		announced    int64
+		status       int
+	}{
+		{http.MethodPost, "/v1/tasks", 1000, http.StatusUnauthorized},
+		{http.MethodPost, "/v1/tasks", -1, http.StatusUnauthorized},
+		{http.MethodPost, "/v1/tasks", 1 << 30, http.StatusUnauthorized},
+		{http.MethodPost, "/nowhere", 1000, http.StatusNotFound},
+		{http.MethodGet, "/health", 1000, http.StatusOK},
+	} {
+		t.Run(fmt.Sprint(c.method, c.path, c.announced), func(t *testing.T) {
+			t.Parallel()
+			from, to := io.Pipe()
+			defer func() { _ = to.Close() }()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, c.method, h.url+c.path, from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = c.announced
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != c.status {
+				t.Errorf("%d, want %d", resp.StatusCode, c.status)
+			}
+		})
+	}
+}
