@@ -53,7 +53,7 @@ func TestGrantWhoseAnswerWasLostComesBack(t *testing.T) {
 	p.mu.Lock()
 	money.account.doubt = true // what ask notes when the connection breaks
 	p.mu.Unlock()
-	pgtest.Eventually(t, 5*time.Second, "it is found and closed", func(ctx context.Context) bool {
+	pgtest.Eventually(t, time.Minute, "it is found and closed", func(ctx context.Context) bool {
 		p.sweep(ctx)
 		return granted(t, env, money) == 0
 	})
@@ -131,7 +131,7 @@ func TestAllowanceThatIsUsedUpIsClosedAndItsTaskForgotten(t *testing.T) {
 		p.settle(r, cost)
 		p.recorded(r)
 		p.leave(money)
-		pgtest.Eventually(t, 5*time.Second, "the task is forgotten", func(ctx context.Context) bool {
+		pgtest.Eventually(t, time.Minute, "the task is forgotten", func(ctx context.Context) bool {
 			p.sweep(ctx)
 			p.mu.Lock()
 			defer p.mu.Unlock()
