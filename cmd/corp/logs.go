@@ -43,7 +43,11 @@ func newLogs(o *options) *cobra.Command {
 			t.entry(e)
 		}
 		t.flush()
-		return nil
+		ended, err := c.Run(cmd.Context(), run)
+		if err == nil && ended.State.Final() {
+			t.line(styleDim, "· ", clean(strings.TrimSuffix("run "+stateAndReason(string(ended.State), ended.Reason)+": "+ended.Detail, ": ")))
+		}
+		return err
 	}
 	return cmd
 }
