@@ -149,16 +149,13 @@ func (x *exchange) refuse(ctx context.Context, r *refusal, record *postgres.Call
 	r.write(x.w, x.dialect, x.id.String())
 }
 
-// unread sees to it that an answer does not wait for a body that nobody reads:
-// the server would take what is left of it first, however slowly it comes.
+// unread sees to it that an answer does not wait for a body that nobody reads: the
+// server would take what is left of it first, however slowly it comes, to use the
+// connection again.
 func (x *exchange) unread() {
-	if x.taken || x.r.ContentLength == 0 {
-		return
-	}
-	if x.r.ContentLength < 0 { // it may never end
+	if !x.taken && x.r.ContentLength != 0 {
 		x.w.Header().Set("Connection", "close")
 	}
-	_ = x.ctl.SetReadDeadline(time.Now().Add(x.g.Times.BodyRead)) // not every writer has deadlines
 }
 
 // stopRun marks the run before the agent hears of the refusal, so that whatever
