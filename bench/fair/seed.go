@@ -80,9 +80,11 @@ func argsFor(statement string, args []any) []any {
 func workspaceOf(n string) string {
 	return "('00000000-0000-7000-8000-' || lpad(to_hex(" + n + "), 12, '0'))::uuid"
 }
+
 func id(n string) string {
 	return "('00000000-0001-7000-8000-' || lpad(to_hex(" + n + "), 12, '0'))::uuid"
 }
+
 func runOf(owner string) string {
 	return "(lpad(to_hex(" + owner + "), 8, '0') || '-0002-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid"
 }

@@ -71,11 +71,14 @@ const analyzed = 25 * time.Second
 
 func engines(corp string) []plan {
 	return []plan{
-		{&raw{batch: 100}, 20_000, analyzed}, {&raw{batch: 1}, 3000, analyzed},
-		{&ours{program: corp, batch: true}, 3000, analyzed}, {&ours{program: corp}, 3000, analyzed},
+		{&raw{batch: 100}, 20_000, analyzed},
+		{&raw{batch: 1}, 3000, analyzed},
+		{&ours{program: corp, batch: true}, 3000, analyzed},
+		{&ours{program: corp}, 3000, analyzed},
 		{&floor{ours{program: corp}}, 3000, 0},
 		{&river{}, 10_000, analyzed},
-		{&bullmq{redis: redis{appendfsync: "everysec"}}, 8000, 0}, {&bullmq{redis: redis{appendfsync: "always"}}, 3000, 0},
+		{&bullmq{redis: redis{appendfsync: "everysec"}}, 8000, 0},
+		{&bullmq{redis: redis{appendfsync: "always"}}, 3000, 0},
 		{&hibiken{redis{appendfsync: "everysec"}}, 8000, 0},
 	}
 }
