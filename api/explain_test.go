@@ -27,12 +27,13 @@ func TestARuleIsSaidInNumbersThatPeopleWrite(t *testing.T) {
 func TestARuleIsSaidInWordsThatPeopleUnderstand(t *testing.T) {
 	t.Parallel()
 	for message, want := range map[string]string{
+		"invalid integer":      `The value of "x" is not valid.`,
+		"expected length >= 1": `The value of "x" is empty.`,
+
 		"invalid value: An id of nothing but zeros names nothing.":         "An id of nothing but zeros names nothing.",
 		"expected string to be RFC 3339 date-time":                         `The value of "x" is not a time.`,
 		"invalid date/time for format 2006-01-02T15:04:05.999999999Z07:00": `The value of "x" is not a time.`,
-		"expected length >= 1":                                             `The value of "x" is empty.`,
 		"expected string to match pattern ^[a-z0-9][a-z0-9-]*$":            `The value of "x" is not valid.`,
-		"invalid integer": `The value of "x" is not valid.`,
 	} {
 		got := explainDetail(&huma.ErrorDetail{Location: "query.x", Message: message})
 		if got.Message != want || got.Field != "x" || strings.ContainsAny(got.Hint, "^") || strings.Contains(got.Hint, "..") || strings.Contains(got.Hint, "2006") {
