@@ -106,7 +106,7 @@ func TestASchedulesLifeOnTheCommandLine(t *testing.T) {
 		{create("again", "61 * * * *"), "minute"},
 		{create("again", "@daily", "--time-zone", "Xx"), "time zone"},
 		{create("hourly", "@daily"), "already"},
-		{create("again", "@daily", "--agent", "nobody"), "task.agent"},
+		{create("again", "@daily", "--agent", "nobody"), "agent: There is no such agent"},
 		{[]string{"show", "nobody"}, "no such schedule"},
 	} {
 		if r := s.corp(append([]string{"schedule"}, c.args...)...); r.code != 2 || !strings.Contains(r.err, c.says) {
