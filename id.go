@@ -38,6 +38,11 @@ type (
 	priceNoun      struct{}
 	scheduleNoun   struct{}
 	batchNoun      struct{}
+	sessionNoun    struct{}
+	invitationNoun struct{}
+	auditNoun      struct{}
+	mailNoun       struct{}
+	signingKeyNoun struct{}
 )
 
 func (workspaceNoun) prefix() string  { return "ws" }
@@ -58,6 +63,11 @@ func (serverNoun) prefix() string     { return "server" }
 func (priceNoun) prefix() string      { return "price" }
 func (scheduleNoun) prefix() string   { return "schedule" }
 func (batchNoun) prefix() string      { return "batch" }
+func (sessionNoun) prefix() string    { return "session" }
+func (invitationNoun) prefix() string { return "invitation" }
+func (auditNoun) prefix() string      { return "audit" }
+func (mailNoun) prefix() string       { return "mail" }
+func (signingKeyNoun) prefix() string { return "signkey" }
 
 // The ids of the nouns.
 type (
@@ -79,6 +89,11 @@ type (
 	PriceID      = ID[priceNoun]
 	ScheduleID   = ID[scheduleNoun]
 	BatchID      = ID[batchNoun]
+	SessionID    = ID[sessionNoun]
+	InvitationID = ID[invitationNoun]
+	AuditID      = ID[auditNoun]
+	MailID       = ID[mailNoun]
+	SigningKeyID = ID[signingKeyNoun]
 )
 
 // AnyID is any of the id types: NewID[corp.TaskID]() makes a task's.

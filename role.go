@@ -1,6 +1,9 @@
 package corp
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Role is what a credential may do in its workspace. Each role may do all that
 // the one below may.
@@ -30,7 +33,7 @@ type Action string
 const (
 	WorkspaceRead   Action = "workspace.read"
 	WorkspaceWrite  Action = "workspace.write"  // its budget and limits
-	WorkspaceManage Action = "workspace.manage" // create and list workspaces of the installation
+	WorkspaceManage Action = "workspace.manage" // create, list and suspend workspaces of the installation
 	AgentRead       Action = "agent.read"
 	AgentWrite      Action = "agent.write"
 	RepositoryRead  Action = "repository.read"
@@ -44,13 +47,19 @@ const (
 	ScheduleRead    Action = "schedule.read"
 	ScheduleWrite   Action = "schedule.write" // and submit its task now
 	UsageRead       Action = "usage.read"
-	APIKeyRead      Action = "apikey.read"
-	APIKeyWrite     Action = "apikey.write"
+	APIKeyWrite     Action = "apikey.write" // everybody's, and the workspace's own
 	RunnerRead      Action = "runner.read"
-	RunnerWrite     Action = "runner.write" // retire a runner
+	RunnerWrite     Action = "runner.write" // retire a runner; make the key of one, with apikey.write
 	RunnerLease     Action = "runner.lease" // the runner protocol
 	ModelCall       Action = "model.call"
 	ServerRead      Action = "server.read" // the servers of the installation
+	MemberRead      Action = "member.read"
+	MemberWrite     Action = "member.write"  // invite, change roles, remove; nobody above one's own role
+	WorkspaceOwn    Action = "workspace.own" // hand it over, delete it
+	APIKeyOwn       Action = "apikey.own"    // one's own keys
+	AuditRead       Action = "audit.read"
+	UserManage      Action = "user.manage"  // of the installation: people, their sessions and keys, mail
+	AuditManage     Action = "audit.manage" // the installation's own log
 )
 
 // least is the one table of roles: the lowest role on the ladder that may.
@@ -62,16 +71,20 @@ var least = map[Action]Role{
 	PriceRead: RoleViewer,
 	TaskRead:  RoleViewer, TaskWrite: RoleMember,
 	ScheduleRead: RoleViewer, ScheduleWrite: RoleMember,
-	UsageRead:  RoleViewer,
-	APIKeyRead: RoleAdmin, APIKeyWrite: RoleAdmin,
-	RunnerRead: RoleViewer, RunnerWrite: RoleAdmin,
+	UsageRead:   RoleViewer,
+	APIKeyWrite: RoleAdmin,
+	RunnerRead:  RoleViewer, RunnerWrite: RoleAdmin,
+	MemberRead: RoleViewer, MemberWrite: RoleAdmin,
+	WorkspaceOwn: RoleOwner,
+	APIKeyOwn:    RoleMember,
+	AuditRead:    RoleAdmin,
 }
 
 // special is the rest of that table: the roles that are not on the ladder.
 var special = map[Role][]Action{
 	RoleRunner:   {RunnerLease},
 	RoleRun:      {ModelCall},
-	RoleOperator: {WorkspaceManage, ServerRead, PriceWrite},
+	RoleOperator: {WorkspaceManage, ServerRead, PriceWrite, UserManage, AuditManage},
 }
 
 var ladder = map[Role]int{RoleViewer: 1, RoleMember: 2, RoleAdmin: 3, RoleOwner: 4}
@@ -84,6 +97,18 @@ func (r Role) May(a Action) bool {
 	}
 	floor, ok := ladder[least[a]]
 	return ok && ladder[r] >= floor
+}
+
+// Actions lists what the role may do, by name.
+func (r Role) Actions() []Action {
+	all := slices.Clone(special[r])
+	for a := range least {
+		if r.May(a) {
+			all = append(all, a)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // AtMost says whether the role is one of the ladder's and not above other:
@@ -102,13 +127,31 @@ type Actor string
 // ActorSystem is the installation itself: reconcile loops and start-up.
 const ActorSystem Actor = "system"
 
+// ActorUnknown is somebody who has not said who they are, and need not: who
+// registers, or forgot a password.
+const ActorUnknown Actor = "unknown"
+
 // Identity is who is calling: a credential, its role and, unless it is the
 // operator's or a pool runner's, its workspace. It comes from the credential
 // alone; nothing in a request can change it.
 type Identity struct {
 	Workspace WorkspaceID
-	Actor     Actor
-	Role      Role
-	Name      string // of the key, for people
-	Runner    string // non-empty for a runner's credential: "pool" or "workspace"
+	Actor     Actor          // the person, or the key when it is nobody's
+	Via       Actor          // the key or session itself
+	User      UserID         // the person; zero for a key that is nobody's
+	Session   SessionID      // zero for a key
+	Role      Role           // in the workspace; empty for a person who is in none
+	Scopes    []Action       // what the key is narrowed to; nil is all that the role may
+	Addresses []netip.Prefix // where the key may come from; nil is anywhere
+	Plan      string         // of the workspace
+	Slug      string         // of the workspace
+	Name      string         // of the key or person, for people
+	Suspended bool           // the workspace is, by the operator: nobody may do anything in it
+	Runner    string         // non-empty for a runner's credential: "pool" or "workspace"
+}
+
+// May says whether the role allows the action, the key is not narrowed to others, and
+// the workspace not suspended.
+func (i Identity) May(a Action) bool {
+	return !i.Suspended && i.Role.May(a) && (i.Scopes == nil || slices.Contains(i.Scopes, a))
 }

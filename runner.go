@@ -48,8 +48,11 @@ type Registered struct {
 	PollWaitMS  int64    `json:"poll_wait_ms"`
 	AckMS       int64    `json:"ack_ms"` // an offer not acknowledged within this returns to the queue
 	HeartbeatMS int64    `json:"heartbeat_ms"`
-	TTLMS       int64    `json:"ttl_ms"`    // of a lease, from the last good heartbeat
-	MarginMS    int64    `json:"margin_ms"` // the runner stops itself at TTL - margin, the server reclaims at TTL + margin
+	TTLMS       int64    `json:"ttl_ms"` // of a lease, from the last good heartbeat
+	// Private networks, addresses and hosts that git may reach, as the operator listed
+	// them; "all" is all of them. A runner that was told its own list keeps to that.
+	AllowPrivate []string `json:"allow_private,omitempty"`
+	MarginMS     int64    `json:"margin_ms"` // the runner stops itself at TTL - margin, the server reclaims at TTL + margin
 }
 
 // Poll asks for work. A repeated Seq returns the same answer, so that a lost

@@ -16,6 +16,7 @@ type Workspace struct {
 	CreatedBy   Actor        `json:"created_by"`
 	CreatedAt   time.Time    `json:"created_at"`
 	ArchivedAt  *time.Time   `json:"archived_at,omitempty"`
+	SuspendedAt *time.Time   `json:"suspended_at,omitempty"` // by the operator: nobody may do anything in it
 }
 
 // WorkspaceUpdate changes a workspace; nil leaves a field as it is.
@@ -24,4 +25,16 @@ type WorkspaceUpdate struct {
 	Concurrency *int         `json:"concurrency,omitempty" minimum:"0" maximum:"10000"`
 	Budget      *Nanodollars `json:"budget_nanodollars,omitempty" minimum:"0"`
 	NoBudget    bool         `json:"no_budget,omitempty"` // removes the hard limit
+}
+
+// CodeSuspended is the code of what is refused because the operator has suspended the
+// workspace.
+const CodeSuspended = "workspace_suspended"
+
+// Suspended refuses whoever has a good credential of a suspended workspace.
+func Suspended() error {
+	return &Error{
+		Kind: KindForbidden, Code: CodeSuspended, Message: "The operator of this installation has suspended this workspace.",
+		Hint: "Ask whoever runs the installation. Nothing of the workspace is deleted meanwhile.",
+	}
 }
