@@ -185,6 +185,21 @@ func (s *Store) Delete(ctx context.Context, ws corp.WorkspaceID, id corp.BlobID)
 	return nil
 }
 
+// DeleteAll removes the bytes of all blobs of a workspace. That there are none is no
+// error.
+func (s *Store) DeleteAll(ctx context.Context, ws corp.WorkspaceID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if ws.IsZero() {
+		return errors.New("delete blobs: the workspace is missing")
+	}
+	if err := s.root.RemoveAll(ws.String()); err != nil {
+		return wrap("delete blobs", err)
+	}
+	return nil
+}
+
 // write copies r into a new file and makes it durable.
 func (s *Store) write(ctx context.Context, name string, r io.Reader) (size int64, err error) {
 	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)

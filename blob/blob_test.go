@@ -84,6 +84,7 @@ func TestWhatIsPutIsGotBackWithItsSum(t *testing.T) {
 	}
 }
 
+// Attack case 53. Control: its own workspace reads and deletes it.
 func TestABlobOfAnotherWorkspaceIsNotFound(t *testing.T) {
 	t.Parallel()
 	s, _ := open(t)
@@ -179,6 +180,7 @@ func TestAnIDIsWrittenOnceHoweverManyTry(t *testing.T) {
 	}
 }
 
+// Attack case 53. Control: an ordinary file is read back, in TestWhatIsPutIsGotBackWithItsSum.
 func TestNoLinkLeadsOutOfTheFolder(t *testing.T) {
 	t.Parallel()
 	s, dir := open(t)
@@ -294,5 +296,34 @@ func TestAllWhoOpenAFolderAgreeOnItsName(t *testing.T) {
 	}
 	if text, err := os.ReadFile(filepath.Join(other, "store-id")); err != nil || strings.TrimSpace(string(text)) == first {
 		t.Errorf("another folder has the name %q, %v", text, err)
+	}
+}
+
+func TestAWorkspacesFilesGoTogetherAndNobodyElses(t *testing.T) {
+	t.Parallel()
+	s, _ := open(t)
+	mine, theirs := newWorkspaceID(), newWorkspaceID()
+	var ids []corp.BlobID
+	for _, ws := range []corp.WorkspaceID{mine, mine, theirs} {
+		ids = append(ids, newBlobID())
+		if _, _, err := s.Put(t.Context(), ws, ids[len(ids)-1], strings.NewReader("x"), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // that there are none is no error
+		if err := s.DeleteAll(t.Context(), mine); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range ids[:2] {
+		if _, err := s.Get(t.Context(), mine, id); corp.KindOf(err) != corp.KindNotFound {
+			t.Errorf("it is there: %v", err)
+		}
+	}
+	if got := string(read(t, s, theirs, ids[2])); got != "x" {
+		t.Errorf("the other's is %q", got)
+	}
+	if err := s.DeleteAll(t.Context(), corp.WorkspaceID{}); err == nil {
+		t.Error("the workspace that nobody named was deleted")
 	}
 }

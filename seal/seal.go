@@ -11,6 +11,7 @@ package seal
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -18,6 +19,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"sync"
 )
 
 // SecretSize is the length of an installation's secret, in bytes.
@@ -34,7 +37,9 @@ var ErrOpen = errors.New("a sealed value does not open: it was made with another
 // concurrent use.
 type Ring struct {
 	aead cipher.AEAD
-	mac  []byte
+	macs sync.Pool // of hash.Hash, keyed: every request takes several
+	keys []byte    // what signing keys are derived from
+	seed []byte    // what other credentials are derived from
 }
 
 // New makes a ring from a secret of SecretSize bytes. The same secret makes the
@@ -51,6 +56,10 @@ func New(secret []byte) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("derive the hashing key: %w", err)
 	}
+	seed, err := hkdf.Key(sha256.New, secret, nil, "corp derive v1", 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive the deriving key: %w", err)
+	}
 	block, err := aes.NewCipher(sealing)
 	if err != nil {
 		return nil, fmt.Errorf("make the cipher: %w", err)
@@ -59,7 +68,22 @@ func New(secret []byte) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the cipher: %w", err)
 	}
-	return &Ring{aead: aead, mac: mac}, nil
+	keys, err := hkdf.Key(sha256.New, secret, nil, "corp keys v1", 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive the signing keys: %w", err)
+	}
+	return &Ring{aead: aead, macs: sync.Pool{New: func() any { return hmac.New(sha256.New, mac) }}, keys: keys, seed: seed}, nil
+}
+
+// SigningKey returns the installation's Ed25519 key for one use, which the label
+// names. The same secret makes the same key. Its public half may be shown; it
+// says nothing about other keys.
+func (r *Ring) SigningKey(label string) (ed25519.PrivateKey, error) {
+	seed, err := hkdf.Expand(sha256.New, r.keys, "corp ed25519 v1 "+label, ed25519.SeedSize)
+	if err != nil {
+		return nil, fmt.Errorf("derive the signing key %s: %w", label, err)
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
 }
 
 // Seal encrypts plain for one place, which context names: workspace, kind and
@@ -88,9 +112,21 @@ func (r *Ring) Open(sealed []byte, context ...string) ([]byte, error) {
 // Hash returns 32 bytes by which a credential is stored and looked up. Without
 // the secret file nobody can compute or check one.
 func (r *Ring) Hash(secret string) []byte {
-	mac := hmac.New(sha256.New, r.mac)
+	mac := r.macs.Get().(hash.Hash)
+	defer r.macs.Put(mac)
+	mac.Reset() // it is another secret's
 	mac.Write([]byte(secret))
 	return mac.Sum(nil)
+}
+
+// Derive returns 32 bytes that follow from a secret, for one purpose: always the
+// same, and only with the secret file. They are no hash by which anything is
+// stored, so what the database holds does not give them away.
+func (r *Ring) Derive(purpose, secret string) (seed [32]byte) {
+	mac := hmac.New(sha256.New, r.seed)
+	mac.Write(bound([]string{purpose, secret}))
+	mac.Sum(seed[:0])
+	return seed
 }
 
 // bound joins the context so that no two lists of strings look the same.

@@ -2,6 +2,7 @@ package seal_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ func ring(t *testing.T, fill byte) *seal.Ring {
 	return r
 }
 
+// Attack case 41. Control: it opens in its own place.
 func TestSealedValueOpensOnlyInItsPlace(t *testing.T) {
 	t.Parallel()
 	r := ring(t, 1)
@@ -46,6 +48,7 @@ func TestSealedValueOpensOnlyInItsPlace(t *testing.T) {
 	}
 }
 
+// Attack case 41. Control: the untouched value opens.
 func TestAnyChangedOrMissingByteIsRefused(t *testing.T) {
 	t.Parallel()
 	r := ring(t, 1)
@@ -76,6 +79,58 @@ func TestHashIsKeyedAndSteady(t *testing.T) {
 	}
 	if bytes.Equal(a.Hash("gc_run_x"), b.Hash("gc_run_x")) || bytes.Equal(a.Hash("gc_run_x"), a.Hash("gc_run_y")) {
 		t.Error("two hashes meet")
+	}
+}
+
+func TestHashesAtTheSameTimeDoNotMeet(t *testing.T) {
+	t.Parallel()
+	r, all := ring(t, 1), sync.WaitGroup{}
+	want := make([][]byte, 8)
+	for i := range want {
+		want[i] = ring(t, 1).Hash(strings.Repeat("s", i)) // of another ring, alone
+	}
+	for i := range want {
+		all.Go(func() {
+			for range 500 {
+				if got := r.Hash(strings.Repeat("s", i)); !bytes.Equal(got, want[i]) {
+					t.Errorf("the hash of secret %d is %x, want %x", i, got, want[i])
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func BenchmarkHash(b *testing.B) {
+	r, err := seal.New(make([]byte, seal.SecretSize))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Hash("gc_live_000000000000000000000000000000000000")
+	}
+}
+
+func TestASigningKeyBelongsToItsSecretAndItsUse(t *testing.T) {
+	t.Parallel()
+	key := func(r *seal.Ring, label string) ed25519.PrivateKey {
+		k, err := r.SigningKey(label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	a := key(ring(t, 1), "audit")
+	if !a.Equal(key(ring(t, 1), "audit")) {
+		t.Error("the same secret makes another key")
+	}
+	if a.Equal(key(ring(t, 2), "audit")) || a.Equal(key(ring(t, 1), "tokens")) {
+		t.Error("two keys are the same")
+	}
+	if public := a.Public().(ed25519.PublicKey); !ed25519.Verify(public, []byte("m"), ed25519.Sign(a, []byte("m"))) {
+		t.Error("the key does not sign")
 	}
 }
 
@@ -155,5 +210,33 @@ func TestLoadRefusesWhatIsNotAPrivateSecret(t *testing.T) {
 	}
 	if _, err := seal.Load(filepath.Join(t.TempDir(), "no", "secret")); err == nil {
 		t.Error("a missing folder was accepted")
+	}
+}
+
+func TestWhatIsDerivedFollowsFromSecretPurposeAndFileAlone(t *testing.T) {
+	t.Parallel()
+	one, err := seal.New([]byte(strings.Repeat("1", seal.SecretSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := seal.New([]byte(strings.Repeat("1", seal.SecretSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := seal.New([]byte(strings.Repeat("2", seal.SecretSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := one.Derive("refresh", "gc_refresh_x")
+	if seed != again.Derive("refresh", "gc_refresh_x") {
+		t.Error("the same secret derives differently on another server")
+	}
+	for name, different := range map[string][32]byte{
+		"purpose": one.Derive("refresh2", "gc_refresh_x"), "secret": one.Derive("refresh", "gc_refresh_y"), "file": other.Derive("refresh", "gc_refresh_x"),
+		"boundary": one.Derive("refreshgc", "_refresh_x"), "hash": [32]byte(one.Hash("gc_refresh_x")),
+	} {
+		if seed == different {
+			t.Errorf("the %s does not matter", name)
+		}
 	}
 }
