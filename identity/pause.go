@@ -1,0 +1,121 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/limit"
+)
+
+// PauseError is the cause of a refusal that is over after a while.
+type PauseError struct{ For time.Duration }
+
+// Error says how long it is.
+func (p *PauseError) Error() string { return "a pause of " + p.For.String() }
+
+// CodePause is the code of those refusals.
+const CodePause = "rate_limited"
+
+func paused(wait time.Duration) error {
+	return &corp.Error{
+		Kind: corp.KindLimit, Code: CodePause, Err: &PauseError{wait},
+		Message: "There were too many attempts.", Hint: fmt.Sprintf("Try again in %d seconds.", int64(math.Ceil(wait.Seconds()))),
+	}
+}
+
+// What is admitted before anything is computed; nothing while a shared store is down. A hash takes 30 ms of a processor,
+// so a third of each is what strangers can keep busy.
+var (
+	attemptsOfAll = limit.Policy{Name: "sign-in", Quota: 600 * int64(runtime.GOMAXPROCS(0)), Window: time.Minute, Burst: 100 * int64(runtime.GOMAXPROCS(0)), FailClosed: true}
+	// Failures of a whole network, or an account as a whole, that are still people's
+	// mistakes; after them the pause grows for all of it.
+	mistakes = limit.Policy{Name: "sign-in-mistakes", Quota: 60, Window: time.Hour, Burst: 20, FailClosed: true}
+	// Mails to one address that it did not ask for, perhaps: those that one network asks for,
+	// so that nobody uses up what the owner would get, and all.
+	lettersHere = limit.Policy{Name: "letters-here", Quota: 6, Window: time.Hour, Burst: 3, FailClosed: true}
+	letters     = limit.Policy{Name: "letters", Quota: 30, Window: time.Hour, Burst: 12, FailClosed: true}
+	// How often a device may ask, and a person guess the code of one, or of a new factor.
+	polls   = limit.Policy{Name: "device-polls", Quota: 30, Window: time.Minute, Burst: 3, FailClosed: true}
+	guesses = limit.Policy{Name: "codes", Quota: 30, Window: time.Hour, Burst: 10, FailClosed: true}
+)
+
+// try is one attempt to prove something about an account.
+type try struct {
+	f       *Flows
+	here    string // the account from this network: grows from the first failure
+	account string // the account from everywhere
+	network string
+}
+
+func (f *Flows) attempt(email string, from Caller) try {
+	account := f.digest(email)
+	return try{f, limit.NetworkKey(from.Address, "sign-in:"+account), "{" + account + "}:sign-in", limit.NetworkKey(from.Address, "sign-in")}
+}
+
+// admit asks every pause before anything is computed, and counts the attempt.
+func (t try) admit(ctx context.Context) error {
+	if err := t.waits(ctx); err != nil {
+		return err
+	}
+	return t.f.take(ctx, "sign-in:all", attemptsOfAll)
+}
+
+// waits returns a limit error while a pause lasts, and an unavailable one when nobody
+// can say.
+func (t try) waits(ctx context.Context) error {
+	for _, key := range []string{t.here, t.account, t.network} {
+		wait, err := t.f.Backoff.Wait(ctx, key)
+		if err != nil {
+			return fmt.Errorf("ask the back-off: %w", err)
+		}
+		if wait > 0 {
+			return paused(wait)
+		}
+	}
+	return nil
+}
+
+// failed notes that the attempt was wrong.
+func (t try) failed(ctx context.Context) error {
+	if err := t.f.Backoff.Fail(ctx, t.here); err != nil {
+		return fmt.Errorf("note a failure: %w", err)
+	}
+	for _, key := range []string{t.account, t.network} {
+		states, err := t.f.Limits.Take(ctx, []limit.Ask{{Key: key + ":mistakes", Policy: mistakes, Cost: 1}})
+		if err != nil {
+			return fmt.Errorf("count a failure: %w", err)
+		}
+		if _, many := limit.Denied(states); many {
+			if err := t.f.Backoff.Fail(ctx, key); err != nil {
+				return fmt.Errorf("note a failure: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// passed notes that it was right, and done: a pause that cannot be ended ends by itself.
+// The network's stays: else whoever has one account could go on with everybody else's.
+func (t try) passed(ctx context.Context) {
+	for _, key := range []string{t.here, t.account} {
+		if err := t.f.Backoff.Clear(ctx, key); err != nil {
+			t.f.Logger.WarnContext(ctx, "a pause outlasts a proof that was right", "error", err)
+		}
+	}
+}
+
+// take counts one against a limit of its own.
+func (f *Flows) take(ctx context.Context, key string, p limit.Policy) error {
+	states, err := f.Limits.Take(ctx, []limit.Ask{{Key: key, Policy: p, Cost: 1}})
+	if err != nil {
+		return fmt.Errorf("ask the limit %s: %w", p.Name, err)
+	}
+	if worst, denied := limit.Denied(states); denied {
+		return paused(worst.RetryAfter)
+	}
+	return nil
+}
