@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 const selectAllowances = `
@@ -18,7 +19,7 @@ var scanAllowance = pgx.RowToStructByName[corp.Allowance]
 // OpenAllowances returns what a server holds in this workspace: the tasks' before
 // the workspace's own.
 func (w WorkspaceDB) OpenAllowances(ctx context.Context, server corp.ServerID) ([]corp.Allowance, error) {
-	return query(ctx, w, scanAllowance, selectAllowances+`
+	return door.Query(ctx, w.door, scanAllowance, selectAllowances+`
 		WHERE a.workspace_id = $1 AND a.server_id = $2 AND a.closed_at IS NULL ORDER BY b.task_id IS NULL, a.id`, server)
 }
 
@@ -28,7 +29,7 @@ func (w WorkspaceDB) ReturnAllowance(ctx context.Context, allowance corp.Allowan
 	if amount < 0 {
 		return corp.Invalid("amount", "A negative amount cannot be given back.", "Use GrantAllowance to get more.")
 	}
-	return w.in(ctx, func(tx pgx.Tx) error {
+	return w.door.In(ctx, func(tx pgx.Tx) error {
 		a, open, err := w.lockAllowance(ctx, tx, allowance)
 		if err != nil || !open {
 			return err
@@ -42,14 +43,14 @@ func (w WorkspaceDB) ReturnAllowance(ctx context.Context, allowance corp.Allowan
 
 // lockAllowance locks an allowance, after its budget.
 func (w WorkspaceDB) lockAllowance(ctx context.Context, tx pgx.Tx, id corp.AllowanceID) (a corp.Allowance, open bool, err error) {
-	if a, err = collectOne(ctx, tx, "allowance", scanAllowance, selectAllowances+`WHERE a.workspace_id = $1 AND a.id = $2`, w.ws, id); err != nil {
+	if a, err = door.CollectOne(ctx, tx, "allowance", scanAllowance, selectAllowances+`WHERE a.workspace_id = $1 AND a.id = $2`, w.door.ID, id); err != nil {
 		return a, false, err
 	}
-	if _, err = tx.Exec(ctx, `SELECT FROM budgets WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, a.BudgetID); err != nil {
+	if _, err = tx.Exec(ctx, `SELECT FROM budgets WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.door.ID, a.BudgetID); err != nil {
 		return a, false, err
 	}
-	found, err := collect(ctx, tx, scanAllowance, selectAllowances+`
-		WHERE a.workspace_id = $1 AND a.id = $2 AND a.closed_at IS NULL FOR NO KEY UPDATE OF a`, w.ws, id)
+	found, err := door.Collect(ctx, tx, scanAllowance, selectAllowances+`
+		WHERE a.workspace_id = $1 AND a.id = $2 AND a.closed_at IS NULL FOR NO KEY UPDATE OF a`, w.door.ID, id)
 	if err != nil || len(found) == 0 {
 		return a, false, err
 	}
@@ -57,12 +58,12 @@ func (w WorkspaceDB) lockAllowance(ctx context.Context, tx pgx.Tx, id corp.Allow
 }
 
 func (w WorkspaceDB) giveBackMoney(ctx context.Context, tx pgx.Tx, a corp.Allowance, amount corp.Nanodollars, closing bool) error {
-	var b batch
-	b.Queue(`UPDATE budgets SET granted_nanodollars = granted_nanodollars - $3 WHERE workspace_id = $1 AND id = $2`, w.ws, a.BudgetID, amount)
+	var b door.Batch
+	b.Queue(`UPDATE budgets SET granted_nanodollars = granted_nanodollars - $3 WHERE workspace_id = $1 AND id = $2`, w.door.ID, a.BudgetID, amount)
 	b.Queue(`
 		UPDATE allowances SET granted_nanodollars = granted_nanodollars - $3, closed_at = CASE WHEN $4 THEN clock_timestamp() END
-		WHERE workspace_id = $1 AND id = $2`, w.ws, a.ID, amount, closing)
-	return send(ctx, tx, &b)
+		WHERE workspace_id = $1 AND id = $2`, w.door.ID, a.ID, amount, closing)
+	return door.Send(ctx, tx, &b)
 }
 
 // CloseAllowance ends an allowance of a server that is gone. Without unresolved,
@@ -77,7 +78,7 @@ func (w WorkspaceDB) CloseAllowance(ctx context.Context, allowance corp.Allowanc
 		_, err := w.closeOne(ctx, allowance, nil)
 		return err
 	}
-	found, err := query(ctx, w, scanAllowance, selectAllowances+`WHERE a.workspace_id = $1 AND a.id = $2`, allowance)
+	found, err := door.Query(ctx, w.door, scanAllowance, selectAllowances+`WHERE a.workspace_id = $1 AND a.id = $2`, allowance)
 	if err != nil {
 		return err
 	}
@@ -104,9 +105,9 @@ func (w WorkspaceDB) CloseAllowance(ctx context.Context, allowance corp.Allowanc
 // closeOne closes one allowance in one transaction and returns the cost of the
 // call that it wrote.
 func (w WorkspaceDB) closeOne(ctx context.Context, id corp.AllowanceID, unresolved *corp.Call) (cost corp.Nanodollars, err error) {
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		cost = 0
-		a, err := collectOne(ctx, tx, "allowance", scanAllowance, selectAllowances+`WHERE a.workspace_id = $1 AND a.id = $2`, w.ws, id)
+		a, err := door.CollectOne(ctx, tx, "allowance", scanAllowance, selectAllowances+`WHERE a.workspace_id = $1 AND a.id = $2`, w.door.ID, id)
 		if err != nil {
 			return err
 		}
@@ -139,14 +140,14 @@ func (w WorkspaceDB) attribute(ctx context.Context, tx pgx.Tx, a corp.Allowance,
 		JOIN budgets b ON b.workspace_id = t.workspace_id AND b.task_id = t.id
 		JOIN allowances a ON a.workspace_id = r.workspace_id AND a.id = $2
 		WHERE r.workspace_id = $1 AND `
-	where, args := `r.id = $3`, []any{w.ws, a.ID, call.RunID}
+	where, args := `r.id = $3`, []any{w.door.ID, a.ID, call.RunID}
 	switch {
 	case !call.RunID.IsZero():
 	case !call.TaskID.IsZero() || !a.TaskID.IsZero():
 		if call.TaskID.IsZero() {
 			call.TaskID = a.TaskID
 		}
-		where, args = `t.id = $3 AND r.epoch > 0`, []any{w.ws, a.ID, call.TaskID}
+		where, args = `t.id = $3 AND r.epoch > 0`, []any{w.door.ID, a.ID, call.TaskID}
 	default:
 		// A task with a limit of its own has an allowance of its own, which is closed by now.
 		where, args = `b.limit_nanodollars IS NULL AND r.epoch > 0 AND (r.finished_at IS NULL OR r.finished_at > a.created_at)`, args[:2]
@@ -183,9 +184,9 @@ func (w WorkspaceDB) estimate(ctx context.Context, tx pgx.Tx, a corp.Allowance, 
 	if err != nil {
 		return 0, err
 	}
-	held, err := collect(ctx, tx, scanAllowance, selectAllowances+`
+	held, err := door.Collect(ctx, tx, scanAllowance, selectAllowances+`
 		WHERE a.workspace_id = $1 AND a.server_id = $2 AND a.closed_at IS NULL AND (b.task_id = $3 OR b.task_id IS NULL)
-		ORDER BY a.id FOR NO KEY UPDATE OF a`, w.ws, a.ServerID, call.TaskID)
+		ORDER BY a.id FOR NO KEY UPDATE OF a`, w.door.ID, a.ServerID, call.TaskID)
 	if err != nil {
 		return 0, err
 	}
@@ -211,6 +212,6 @@ func (w WorkspaceDB) estimate(ctx context.Context, tx pgx.Tx, a corp.Allowance, 
 	if err != nil || fresh == 0 {
 		return 0, err
 	}
-	_, err = tx.Exec(ctx, `UPDATE allowances SET estimated_nanodollars = estimated_nanodollars + $3 WHERE workspace_id = $1 AND id = $2`, w.ws, a.ID, cost)
+	_, err = tx.Exec(ctx, `UPDATE allowances SET estimated_nanodollars = estimated_nanodollars + $3 WHERE workspace_id = $1 AND id = $2`, w.door.ID, a.ID, cost)
 	return cost, err
 }

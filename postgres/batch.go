@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 const opSubmitBatch = "batch.submit"
@@ -20,6 +21,9 @@ type batchEvent struct {
 	By    corp.Actor   `json:"by"`
 }
 
+// Object returns what the event is about.
+func (e batchEvent) Object() string { return e.ID.String() }
+
 // SubmitBatch submits many tasks as SubmitTask would, all or none, in few
 // statements. Fields of its errors read tasks[3].prompt. With an idempotency key
 // the same request returns the batch that it made before, with the tasks' present
@@ -29,8 +33,8 @@ func (w WorkspaceDB) SubmitBatch(ctx context.Context, actor corp.Actor, spec cor
 	if err != nil {
 		return batch, false, err
 	}
-	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
-		made, err := remember(ctx, tx, w.ws, opSubmitBatch, idem, s.batch)
+	err = w.door.InLane(ctx, door.LaneOfTasks, func(tx pgx.Tx) error {
+		made, err := remember(ctx, tx, w.door.ID, opSubmitBatch, idem, s.batch)
 		if err != nil {
 			return err
 		}
@@ -87,8 +91,8 @@ func newBatch(actor corp.Actor, spec corp.BatchSpec) (*submission, error) {
 // CancelBatch cancels the tasks of a batch that have not ended, and all beneath
 // any of its tasks, as CancelTask would, together.
 func (w WorkspaceDB) CancelBatch(ctx context.Context, actor corp.Actor, id corp.BatchID) (status corp.BatchStatus, err error) {
-	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
-		tasks, err := collect(ctx, tx, pgx.RowTo[corp.TaskID], `SELECT id FROM tasks WHERE workspace_id = $1 AND batch_id = $2`, w.ws, id)
+	err = w.door.InLane(ctx, door.LaneOfTasks, func(tx pgx.Tx) error {
+		tasks, err := door.Collect(ctx, tx, pgx.RowTo[corp.TaskID], `SELECT id FROM tasks WHERE workspace_id = $1 AND batch_id = $2`, w.door.ID, id)
 		if err != nil {
 			return err
 		}
@@ -97,7 +101,7 @@ func (w WorkspaceDB) CancelBatch(ctx context.Context, actor corp.Actor, id corp.
 				return err
 			}
 		}
-		status, err = collectOne(ctx, tx, "batch", scanBatch, selectBatch, w.ws, id)
+		status, err = door.CollectOne(ctx, tx, "batch", scanBatch, selectBatch, w.door.ID, id)
 		return err
 	})
 	return status, err
@@ -105,7 +109,7 @@ func (w WorkspaceDB) CancelBatch(ctx context.Context, actor corp.Actor, id corp.
 
 // Batch returns how far a batch has come.
 func (w WorkspaceDB) Batch(ctx context.Context, id corp.BatchID) (corp.BatchStatus, error) {
-	return queryOne(ctx, w, "batch", scanBatch, selectBatch, id)
+	return door.QueryOne(ctx, w.door, "batch", scanBatch, selectBatch, id)
 }
 
 // A batch is its tasks: it has no row of its own.
@@ -134,7 +138,7 @@ func (w WorkspaceDB) replay(ctx context.Context, tx pgx.Tx, id corp.BatchID, spe
 		ID    corp.TaskID
 		State corp.TaskState
 	}
-	found, err := collect(ctx, tx, pgx.RowToStructByName[row], `SELECT id, state FROM tasks WHERE workspace_id = $1 AND batch_id = $2 ORDER BY id`, w.ws, id)
+	found, err := door.Collect(ctx, tx, pgx.RowToStructByName[row], `SELECT id, state FROM tasks WHERE workspace_id = $1 AND batch_id = $2 ORDER BY id`, w.door.ID, id)
 	batch := corp.Batch{ID: id, Tasks: make([]corp.BatchItem, len(found))}
 	for i, t := range found {
 		batch.Tasks[i] = corp.BatchItem{Ref: spec.Tasks[i].Ref, TaskID: t.ID, State: t.State}

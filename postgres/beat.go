@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // timeUsed is how long a run r has been carried out. Waiting does not count.
@@ -33,7 +34,7 @@ func (s SystemDB) BeatLeases(ctx context.Context, runner corp.RunnerID, proofs [
 		StopReason corp.Reason
 		StopDetail string
 	}
-	found, err := querySystem(ctx, s, pgx.RowToStructByName[beaten], `
+	found, err := door.QuerySystem(ctx, s.door, pgx.RowToStructByName[beaten], `
 		WITH p AS (
 			SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::bytea[]) AS p (id, epoch, hash) ORDER BY id
 		), mine AS ( -- row by row through the index, whatever the statistics say, and in the order of the locks
@@ -80,7 +81,7 @@ func (s SystemDB) BeatLeases(ctx context.Context, runner corp.RunnerID, proofs [
 // they have less: a new leader must not blame them for a silence that was the
 // server's. It does nothing under a term that is over, and returns how many.
 func (s SystemDB) ExtendLeases(ctx context.Context, term int64, ttl time.Duration) (n int, err error) {
-	touched, err := execSystem(ctx, s, `
+	touched, err := door.ExecSystem(ctx, s.door, `
 		WITH held AS (
 			SELECT workspace_id, id FROM runs
 			WHERE state IN ('running', 'waiting') AND EXISTS (SELECT FROM leaders WHERE shard = 0 AND term = $1)
@@ -123,5 +124,5 @@ func (s SystemDB) OverdueRuns(ctx context.Context, grace time.Duration) ([]RunRe
 }
 
 func (s SystemDB) refs(ctx context.Context, sql string, args ...any) ([]RunRef, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[RunRef], sql, args...)
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[RunRef], sql, args...)
 }

@@ -1,11 +1,14 @@
 package postgres_test
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
+	doors "github.com/genericcorp/corp/postgres/door"
 	"github.com/genericcorp/corp/postgres/pgtest"
 )
 
@@ -92,5 +95,31 @@ func BenchmarkGrantAnAllowance(b *testing.B) {
 	server := corp.NewID[corp.ServerID]()
 	for b.Loop() {
 		must(db.GrantAllowance(b.Context(), server, task.ID, 1, 1))(b)
+	}
+}
+
+// What the audit log costs a task: with the event that the API puts beside it and
+// without, in turn, so that both have the same neighbours.
+func BenchmarkSubmitATaskAuditedAndNot(b *testing.B) {
+	_, _, db := door(b)
+	submit := func(ctx context.Context) time.Duration {
+		began := time.Now()
+		if _, _, err := db.SubmitTask(ctx, "key_1", corp.TaskSpec{Prompt: "p", RepositoryURL: "https://git.example.com/w.git"}, postgres.Idempotency{}); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	var with, without []time.Duration
+	for b.Loop() {
+		p := doors.NewPending(corp.AuditEvent{Actor: "key_1", Operation: "submitTask", Action: corp.TaskWrite, RequestID: "req_1", Personal: &corp.AuditPersonal{Address: "192.0.2.1", UserAgent: "bench/1"}})
+		with = append(with, submit(doors.WithAudit(b.Context(), p)))
+		if !p.Written() {
+			b.Fatal("the event was not written")
+		}
+		without = append(without, submit(b.Context()))
+	}
+	for name, all := range map[string][]time.Duration{"µs-audited": with, "µs-not": without} {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)/2].Nanoseconds())/1000, name)
 	}
 }

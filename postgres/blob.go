@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 const blobColumns = `id, kind, size, sha256, created_by, created_at`
@@ -14,7 +15,8 @@ const blobColumns = `id, kind, size, sha256, created_by, created_at`
 // CreateBlob writes down bytes that are in the blob store already: size in bytes,
 // the hash in hexadecimal. The id is the caller's.
 func (w WorkspaceDB) CreateBlob(ctx context.Context, actor corp.Actor, blob corp.Blob) (corp.Blob, error) {
-	return queryOne(ctx, w, "file", pgx.RowToStructByName[corp.Blob], `
+	door.Describe(ctx, blob.ID.String(), nil)
+	return door.QueryOne(ctx, w.door, "file", pgx.RowToStructByName[corp.Blob], `
 		INSERT INTO blobs (workspace_id, id, kind, size, sha256, created_by) VALUES ($1, $2, $3, $4, $5, $6)
 		RETURNING `+blobColumns, blob.ID, blob.Kind, blob.Size, blob.SHA256, actor)
 }
@@ -26,7 +28,7 @@ func (w WorkspaceDB) Blob(ctx context.Context, id corp.BlobID) (corp.Blob, error
 		corp.Blob
 		ExpiredAt *time.Time
 	}
-	found, err := queryOne(ctx, w, "file", pgx.RowToStructByName[row], `SELECT `+blobColumns+`, expired_at FROM blobs WHERE workspace_id = $1 AND id = $2`, id)
+	found, err := door.QueryOne(ctx, w.door, "file", pgx.RowToStructByName[row], `SELECT `+blobColumns+`, expired_at FROM blobs WHERE workspace_id = $1 AND id = $2`, id)
 	if err == nil && found.ExpiredAt != nil {
 		return corp.Blob{}, fileGone("This file is no longer kept.", "Your operator decides how long files are kept after the task that they belong to has ended.")
 	}
@@ -50,7 +52,7 @@ type BlobRef struct {
 // task needs which is open or ended within that time, and no schedule that may
 // submit more. It returns how many, at most limit. Their rows stay.
 func (s SystemDB) ExpireBlobs(ctx context.Context, keep time.Duration, limit int) (int, error) {
-	n, err := execSystem(ctx, s, `
+	n, err := door.ExecSystem(ctx, s.door, `
 		WITH over AS (
 			SELECT clock_timestamp() - $1::bigint * interval '1 millisecond' AS cutoff
 		), unneeded AS (
@@ -75,7 +77,7 @@ func (s SystemDB) ExpireBlobs(ctx context.Context, keep time.Duration, limit int
 // ExpiredBlobs returns stored bytes that nobody can read any more and that were
 // not removed yet, at most limit.
 func (s SystemDB) ExpiredBlobs(ctx context.Context, limit int) ([]BlobRef, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[BlobRef], `
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[BlobRef], `
 		SELECT workspace_id AS workspace, id FROM blobs WHERE expired_at IS NOT NULL AND removed_at IS NULL ORDER BY expired_at, id LIMIT $1`, limit)
 }
 
@@ -85,7 +87,7 @@ func (s SystemDB) BlobsRemoved(ctx context.Context, gone []BlobRef) error {
 	for i, b := range gone {
 		workspaces[i], ids[i] = b.Workspace, b.ID
 	}
-	_, err := execSystem(ctx, s, `
+	_, err := door.ExecSystem(ctx, s.door, `
 		UPDATE blobs b SET removed_at = clock_timestamp() FROM unnest($1::uuid[], $2::uuid[]) AS g (workspace_id, id)
 		WHERE b.workspace_id = g.workspace_id AND b.id = g.id AND b.expired_at IS NOT NULL`, workspaces, ids)
 	return err

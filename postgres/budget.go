@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // The codes of a limit error that GrantAllowance returns.
@@ -22,7 +23,7 @@ var scanBudget = pgx.RowToStructByName[corp.Budget]
 // Budgets returns the budgets that a task's model calls come out of: its own and
 // the workspace's.
 func (w WorkspaceDB) Budgets(ctx context.Context, task corp.TaskID) ([]corp.Budget, error) {
-	found, err := query(ctx, w, scanBudget, selectBudgets+`WHERE workspace_id = $1 AND (task_id = $2 OR task_id IS NULL) ORDER BY task_id NULLS LAST`, task)
+	found, err := door.Query(ctx, w.door, scanBudget, selectBudgets+`WHERE workspace_id = $1 AND (task_id = $2 OR task_id IS NULL) ORDER BY task_id NULLS LAST`, task)
 	if err == nil && len(found) < 2 {
 		err = corp.NotFound("task")
 	}
@@ -35,8 +36,8 @@ func (w WorkspaceDB) Budgets(ctx context.Context, task corp.TaskID) ([]corp.Budg
 // lockBudgets locks the workspace's budget and those of some tasks, in the order
 // of their ids.
 func (w WorkspaceDB) lockBudgets(ctx context.Context, tx pgx.Tx, tasks ...corp.TaskID) ([]corp.Budget, error) {
-	return collect(ctx, tx, scanBudget, selectBudgets+`
-		WHERE workspace_id = $1 AND (task_id = ANY($2) OR task_id IS NULL) ORDER BY id FOR NO KEY UPDATE`, w.ws, tasks)
+	return door.Collect(ctx, tx, scanBudget, selectBudgets+`
+		WHERE workspace_id = $1 AND (task_id = ANY($2) OR task_id IS NULL) ORDER BY id FOR NO KEY UPDATE`, w.door.ID, tasks)
 }
 
 // GrantAllowance adds to what a server may spend on a task without asking again:
@@ -48,7 +49,7 @@ func (w WorkspaceDB) GrantAllowance(ctx context.Context, server corp.ServerID, t
 	if least < 0 || most < least {
 		return nil, corp.Invalid("least", "An allowance is asked for in an impossible size.", "Ask for 0 <= least <= most.")
 	}
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		budgets, err := w.lockBudgets(ctx, tx, task)
 		if err != nil {
 			return err
@@ -94,17 +95,17 @@ func exhausted(b corp.Budget, budgets []corp.Budget) error {
 }
 
 func (w WorkspaceDB) writeGrants(ctx context.Context, tx pgx.Tx, server corp.ServerID, grants []Grant) error {
-	var b batch
+	var b door.Batch
 	for _, g := range grants {
-		b.Queue(`UPDATE budgets SET granted_nanodollars = $3 WHERE workspace_id = $1 AND id = $2`, w.ws, g.BudgetID, g.Granted)
+		b.Queue(`UPDATE budgets SET granted_nanodollars = $3 WHERE workspace_id = $1 AND id = $2`, w.door.ID, g.BudgetID, g.Granted)
 	}
 	for i, g := range grants {
 		b.Queue(`
 			INSERT INTO allowances (workspace_id, id, budget_id, server_id, granted_nanodollars) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (workspace_id, budget_id, server_id) WHERE closed_at IS NULL
 				DO UPDATE SET granted_nanodollars = allowances.granted_nanodollars + excluded.granted_nanodollars
-			RETURNING id`, w.ws, corp.NewID[corp.AllowanceID](), g.BudgetID, server, g.Added,
+			RETURNING id`, w.door.ID, corp.NewID[corp.AllowanceID](), g.BudgetID, server, g.Added,
 		).QueryRow(func(row pgx.Row) error { return row.Scan(&grants[i].AllowanceID) })
 	}
-	return send(ctx, tx, &b)
+	return door.Send(ctx, tx, &b)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 	"github.com/genericcorp/corp/postgres/pgerr"
 )
 
@@ -29,11 +30,11 @@ func scanCall(row pgx.CollectableRow) (c corp.Call, err error) {
 
 // Calls lists model calls, newest first.
 func (w WorkspaceDB) Calls(ctx context.Context, f CallFilter, p corp.Page) (corp.List[corp.Call], error) {
-	from, limit, err := start(p)
+	from, limit, err := door.Start(p)
 	if err != nil {
 		return corp.List[corp.Call]{}, err
 	}
-	where, args := `WHERE workspace_id = $1 AND (at, id) < ($2, $3)`, []any{from.at, from.id, limit + 1}
+	where, args := `WHERE workspace_id = $1 AND (at, id) < ($2, $3)`, []any{from.At, from.ID, limit + 1}
 	switch {
 	case !f.Run.IsZero() && !f.Task.IsZero():
 		where, args = where+` AND run_id = $5 AND task_id = $6`, append(args, f.Run, f.Task)
@@ -42,8 +43,8 @@ func (w WorkspaceDB) Calls(ctx context.Context, f CallFilter, p corp.Page) (corp
 	case !f.Task.IsZero():
 		where, args = where+` AND task_id = $5`, append(args, f.Task)
 	}
-	found, err := query(ctx, w, scanCall, `SELECT `+callColumns+` FROM calls `+where+` ORDER BY at DESC, id DESC LIMIT $4`, args...)
-	return page(found, limit, func(c corp.Call) position { return position{c.At, c.ID} }), err
+	found, err := door.Query(ctx, w.door, scanCall, `SELECT `+callColumns+` FROM calls `+where+` ORDER BY at DESC, id DESC LIMIT $4`, args...)
+	return door.Page(found, limit, func(c corp.Call) door.Position { return door.At(c.At, c.ID) }), err
 }
 
 // RecordCalls writes calls into the ledger and takes their cost out of the
@@ -61,7 +62,7 @@ func (w WorkspaceDB) RecordCalls(ctx context.Context, calls []CallRecord) error 
 	}
 	// A journal may bring calls from before the oldest partition.
 	for _, c := range calls {
-		if _, err := w.db.System("missing partition").EnsurePartitions(ctx, c.At, 0); err != nil {
+		if _, err := w.door.DB.System("missing partition").EnsurePartitions(ctx, c.At, 0); err != nil {
 			return err
 		}
 	}
@@ -70,7 +71,7 @@ func (w WorkspaceDB) RecordCalls(ctx context.Context, calls []CallRecord) error 
 
 func (w WorkspaceDB) recordCalls(ctx context.Context, calls []CallRecord) error {
 	late := false
-	err := w.in(ctx, func(tx pgx.Tx) error {
+	err := w.door.In(ctx, func(tx pgx.Tx) error {
 		_, err := w.record(ctx, tx, calls)
 		late = errors.Is(err, errClosed)
 		return err
@@ -78,7 +79,7 @@ func (w WorkspaceDB) recordCalls(ctx context.Context, calls []CallRecord) error 
 	if !late {
 		return err
 	}
-	return w.in(ctx, func(tx pgx.Tx) error {
+	return w.door.In(ctx, func(tx pgx.Tx) error {
 		rest, err := w.coverLate(ctx, tx, calls)
 		if err != nil {
 			return err
@@ -105,16 +106,16 @@ func (w WorkspaceDB) record(ctx context.Context, tx pgx.Tx, calls []CallRecord) 
 	for _, c := range calls {
 		l.pay(c)
 	}
-	var b batch
-	l.queue(&b, w.ws)
-	queueEvents(&b, w.ws, runs...)
-	return len(calls), send(ctx, tx, &b)
+	var b door.Batch
+	l.queue(&b, w.door.ID)
+	door.QueueEvents(&b, w.door.ID, runs...)
+	return len(calls), door.Send(ctx, tx, &b)
 }
 
 // insertCalls returns the calls that were not there yet.
 func (w WorkspaceDB) insertCalls(ctx context.Context, tx pgx.Tx, calls []CallRecord) ([]CallRecord, error) {
 	const most = 1000 // bytes of a name or a sentence
-	var b batch
+	var b door.Batch
 	fresh := make([]CallRecord, 0, len(calls))
 	for _, c := range calls {
 		var raw *string
@@ -130,7 +131,7 @@ func (w WorkspaceDB) insertCalls(ctx context.Context, tx pgx.Tx, calls []CallRec
 			INSERT INTO calls (workspace_id, `+callColumns+`)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29::text::json, $30, $31, $32, $33)
 			ON CONFLICT DO NOTHING`,
-			w.ws, c.ID, c.At, c.TaskID, c.RunID, c.AgentID, c.Epoch, c.ProviderID, storable(c.Provider, most), storable(c.Dialect, most),
+			w.door.ID, c.ID, c.At, c.TaskID, c.RunID, c.AgentID, c.Epoch, c.ProviderID, storable(c.Provider, most), storable(c.Dialect, most),
 			storable(c.ModelAsked, most), storable(c.ModelServed, most), c.PriceID,
 			u.FreshInput, u.CacheRead, u.CacheWriteShort, u.CacheWriteLong, u.Output, c.Reserved, c.Cost, c.Outcome, c.Status,
 			storable(c.StopReason, most), storable(c.Detail, 4*most), c.Streamed, c.Estimated, c.Simulated, edits, raw,
@@ -142,7 +143,7 @@ func (w WorkspaceDB) insertCalls(ctx context.Context, tx pgx.Tx, calls []CallRec
 			return nil
 		})
 	}
-	return fresh, send(ctx, tx, &b)
+	return fresh, door.Send(ctx, tx, &b)
 }
 
 // sums are a run's totals, as an event carries them.
@@ -154,7 +155,7 @@ type sums struct {
 }
 
 // sumRuns adds calls to their runs' totals and returns one event for each run.
-func (w WorkspaceDB) sumRuns(ctx context.Context, tx pgx.Tx, calls []CallRecord) ([]event, error) {
+func (w WorkspaceDB) sumRuns(ctx context.Context, tx pgx.Tx, calls []CallRecord) ([]door.Event, error) {
 	added := map[corp.RunID]*sums{}
 	for _, c := range calls {
 		s := added[c.RunID]
@@ -164,8 +165,8 @@ func (w WorkspaceDB) sumRuns(ctx context.Context, tx pgx.Tx, calls []CallRecord)
 		}
 		s.Calls, s.Usage, s.Cost, s.Simulated = s.Calls+1, s.Usage.Add(c.Usage), corp.AddMoney(s.Cost, c.Cost), s.Simulated || c.Simulated
 	}
-	var b batch
-	var events []event
+	var b door.Batch
+	var events []door.Event
 	for _, run := range slices.SortedFunc(maps.Keys(added), func(a, b corp.RunID) int { return bytes.Compare(a[:], b[:]) }) {
 		s := added[run]
 		u := s.Usage
@@ -174,18 +175,18 @@ func (w WorkspaceDB) sumRuns(ctx context.Context, tx pgx.Tx, calls []CallRecord)
 				cache_write_long = cache_write_long + $7, output = output + $8, cost_nanodollars = cost_nanodollars + $9, simulated = simulated OR $10
 			WHERE workspace_id = $1 AND id = $2
 			RETURNING task_id, calls, fresh_input, cache_read, cache_write_short, cache_write_long, output, cost_nanodollars, simulated`,
-			w.ws, run, s.Calls, u.FreshInput, u.CacheRead, u.CacheWriteShort, u.CacheWriteLong, u.Output, s.Cost, s.Simulated,
+			w.door.ID, run, s.Calls, u.FreshInput, u.CacheRead, u.CacheWriteShort, u.CacheWriteLong, u.Output, s.Cost, s.Simulated,
 		).QueryRow(func(row pgx.Row) error {
-			e := event{kind: "call.finished", run: run}
+			e := door.Event{Kind: "call.finished", Run: run}
 			var t sums
 			u := &t.Usage
-			err := row.Scan(&e.task, &t.Calls, &u.FreshInput, &u.CacheRead, &u.CacheWriteShort, &u.CacheWriteLong, &u.Output, &t.Cost, &t.Simulated)
-			e.data = t
+			err := row.Scan(&e.Task, &t.Calls, &u.FreshInput, &u.CacheRead, &u.CacheWriteShort, &u.CacheWriteLong, &u.Output, &t.Cost, &t.Simulated)
+			e.Data = t
 			events = append(events, e)
 			return noRun(err)
 		})
 	}
-	return events, send(ctx, tx, &b)
+	return events, door.Send(ctx, tx, &b)
 }
 
 // ledger is the budgets and allowances that a batch of calls touches, locked.
@@ -228,8 +229,8 @@ func (w WorkspaceDB) lockLedger(ctx context.Context, tx pgx.Tx, calls []CallReco
 			l.tasks[b.TaskID] = b.ID
 		}
 	}
-	found, err := collect(ctx, tx, scanHeld, selectHeld+`
-		WHERE a.workspace_id = $1 AND a.id = ANY($2) ORDER BY a.id FOR NO KEY UPDATE OF a`, w.ws, allowances)
+	found, err := door.Collect(ctx, tx, scanHeld, selectHeld+`
+		WHERE a.workspace_id = $1 AND a.id = ANY($2) ORDER BY a.id FOR NO KEY UPDATE OF a`, w.door.ID, allowances)
 	for i := range found {
 		if found[i].Closed {
 			return nil, errClosed
@@ -261,7 +262,7 @@ func (l *ledger) pay(c CallRecord) {
 	}
 }
 
-func (l *ledger) queue(b *batch, ws corp.WorkspaceID) {
+func (l *ledger) queue(b *door.Batch, ws corp.WorkspaceID) {
 	for id, spent := range l.spent {
 		b.Queue(`
 			UPDATE budgets SET spent_nanodollars = spent_nanodollars + $3, granted_nanodollars = granted_nanodollars - $4

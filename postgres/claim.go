@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // A claim's lease begins with the acknowledgement and lasts this many times the
@@ -21,11 +22,7 @@ func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int6
 	if len(claims) == 0 {
 		return nil, nil
 	}
-	var leased []leased
-	err = s.db.retry(ctx, func() (err error) {
-		leased, err = claim(ctx, s, server, term, claims)
-		return err
-	})
+	leased, err := claim(ctx, s, server, term, claims)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +35,7 @@ func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int6
 	for ws, seq := range last {
 		said = append(said, Notice{Kind: NoticeEvent, Workspace: ws, Seq: seq})
 	}
-	s.db.hints.Say(said) //nolint:contextcheck // who listens is told also when the caller has gone
+	s.door.DB.Say(said...) //nolint:contextcheck // who listens is told also when the caller has gone
 	return claimed, nil
 }
 
@@ -66,7 +63,7 @@ func claim(ctx context.Context, s SystemDB, server corp.ServerID, term int64, cl
 			ttls[i] = leasePerAck * acks[i]
 		}
 	}
-	return pipelined(ctx, s.db.system, pgx.RowToStructByName[leased], enterSystemsRoutine, s.reason, `
+	return door.RoutineSystem(ctx, s.door, pgx.RowToStructByName[leased], `
 		WITH fence AS (
 			SELECT FROM leaders WHERE shard = 0 AND term = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR SHARE
 		), c AS ( -- by primary key, in the order of the locks: without statistics the planner would join every queued task

@@ -34,7 +34,7 @@ func (s SystemDB) Counts(ctx context.Context) (Counts, error) {
 	var counts []count
 	var queues []PlanQueue
 	// Each part is read through the partial index that has its condition.
-	err := s.readTogether(ctx, func(b *pgx.Batch) {
+	err := s.door.ReadTogether(ctx, func(b *pgx.Batch) {
 		readInto(b, &counts, `
 			SELECT 'run' AS what, 'queued' AS state, count(*) AS n, 0 AS slots FROM runs r WHERE r.state = 'queued' AND r.not_before IS NULL
 			UNION ALL

@@ -1,9 +1,11 @@
-// Package postgres holds all SQL of the product and all its transactions.
+// Package postgres holds the SQL of the product's work and all its transactions;
+// people's is in postgres/people.
 //
-// There are three doors. In(workspace) sees one workspace and nothing else: the
-// Go type asks for it and row-level security enforces it a second time. Auth
-// answers who is behind one credential, before a workspace is known. System sees
-// across workspaces, but only what finding and leasing work needs.
+// There are three doors (package door says how they are kept). In(workspace) sees
+// one workspace and nothing else: the Go type asks for it and row-level security
+// enforces it a second time. Auth answers who is behind one credential, before a
+// workspace is known. System sees across workspaces, but only what finding and
+// leasing work needs.
 //
 // A method is one transaction, named for what happens in the world. The
 // database's clock decides every question of time. Locks are always taken in the
@@ -16,61 +18,65 @@ package postgres
 
 import (
 	"context"
-	"log/slog"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
-	"github.com/genericcorp/corp/postgres/hint"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // Config says how to reach the database.
-type Config struct {
-	AppURL    string       // as corp_app, perhaps through PgBouncer in transaction mode
-	SystemURL string       // as corp_system, likewise
-	ListenURL string       // as corp_app, directly, for LISTEN; empty means AppURL
-	MaxConns  int          // of each of the two pools; 0 means 10
-	Logger    *slog.Logger // nil is silent
-}
+type Config = door.Config
 
-// DB is the two pools and the three doors. It is safe for concurrent use.
-type DB struct {
-	app, system *pgxpool.Pool
-	log         *slog.Logger
-	hints       *hint.Speaker
-	lanes       *lanes
-}
+// DB is the three doors. It is safe for concurrent use.
+type DB struct{ door *door.DB }
 
 // AuthDB looks up who is behind a credential. It answers for one secret at a
 // time and cannot list anything.
-type AuthDB struct{ db *DB }
+type AuthDB struct{ door door.Auth }
 
 // WorkspaceDB sees exactly one workspace.
-type WorkspaceDB struct {
-	db *DB
-	ws corp.WorkspaceID
-}
+type WorkspaceDB struct{ door door.Workspace }
 
 // SystemDB sees the installation, and of the workspaces what scheduling needs.
-type SystemDB struct {
-	db     *DB
-	reason string
+type SystemDB struct{ door door.System }
+
+// Open connects both pools and refuses to go on where tenants would not be safe;
+// door.Open says when that is.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	db, err := door.Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &DB{db}, nil
 }
+
+// Close says what is still unsaid, closes both pools and waits for what still
+// runs on them.
+func (db *DB) Close() { db.door.Close() }
+
+// Ping asks both roles for a round trip.
+func (db *DB) Ping(ctx context.Context) error { return db.door.Ping(ctx) }
 
 // Listen calls fn for every notice until ctx ends, and returns nil then: for what
 // this process said as soon as it is committed, for the others' words when they
 // arrive. fn must not block; it is called from many goroutines. A connection that
 // breaks is made again, with a resync notice first. A connection string that
 // cannot be read is invalid.
-func (db *DB) Listen(ctx context.Context, fn func(Notice)) error { return db.hints.Listen(ctx, fn) }
+func (db *DB) Listen(ctx context.Context, fn func(Notice)) error { return db.door.Listen(ctx, fn) }
+
+// Door is for postgres/people, which keeps people's rows behind the same doors.
+func (db *DB) Door() *door.DB { return db.door }
 
 // In returns the door to one workspace. With the zero workspace every method
 // returns an internal error.
-func (db *DB) In(ws corp.WorkspaceID) WorkspaceDB { return WorkspaceDB{db, ws} }
+func (db *DB) In(ws corp.WorkspaceID) WorkspaceDB {
+	return WorkspaceDB{db.door.In(ws)}
+}
 
 // Auth returns the door for credentials.
-func (db *DB) Auth() AuthDB { return AuthDB{db} }
+func (db *DB) Auth() AuthDB { return AuthDB{db.door.Auth()} }
 
 // System returns the door across workspaces. The reason is for the database's
 // own log: it is the application_name of what follows.
-func (db *DB) System(reason string) SystemDB { return SystemDB{db, reason} }
+func (db *DB) System(reason string) SystemDB {
+	return SystemDB{db.door.System(reason)}
+}

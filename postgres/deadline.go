@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // dueAtOnce is how many rows that are due one look returns; the rest is found by
@@ -16,7 +17,7 @@ const dueAtOnce = 1000
 // OverdueTasks returns tasks that are not final although their deadline has come,
 // the longest overdue first; not those whose run was told to stop already.
 func (s SystemDB) OverdueTasks(ctx context.Context) ([]TaskRef, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[TaskRef], `
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[TaskRef], `
 		SELECT t.workspace_id AS workspace, t.id AS task_id FROM tasks t
 		WHERE t.deadline_at <= now() AND t.state IN ('queued', 'running', 'blocked') AND NOT EXISTS (
 			SELECT FROM runs r WHERE r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state IN ('leased', 'running', 'waiting') AND r.stop_reason <> '')
@@ -27,7 +28,7 @@ func (s SystemDB) OverdueTasks(ctx context.Context) ([]TaskRef, error) {
 // started, else by telling its run to stop. A task that ended in time, or whose
 // deadline has not come, is left as it is.
 func (w WorkspaceDB) MissDeadline(ctx context.Context, id corp.TaskID) error {
-	return w.in(ctx, func(tx pgx.Tx) error {
+	return w.door.In(ctx, func(tx pgx.Tx) error {
 		task, err := w.lockTask(ctx, tx, id)
 		if err != nil || task.State.Final() || task.DeadlineAt == nil {
 			return err

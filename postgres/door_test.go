@@ -37,11 +37,17 @@ func everyMethod(ctx context.Context, db postgres.WorkspaceDB, of victim) map[st
 	note("Workspace", ws, err)
 	updated, err := db.UpdateWorkspace(ctx, actor, corp.WorkspaceUpdate{})
 	note("UpdateWorkspace", updated, err)
+	_, held, err := db.Held(ctx)
+	note("Held", held, err)
 	_, err = db.CreateAPIKey(ctx, actor, corp.APIKey{Name: "n", Role: corp.RoleViewer}, secretHash())
 	call("CreateAPIKey", err)
-	apiKeys, err := db.APIKeys(ctx, page)
+	apiKeys, err := db.APIKeys(ctx, corp.UserID{}, page)
 	note("APIKeys", apiKeys, err)
-	_, err = db.RevokeAPIKey(ctx, actor, of.key)
+	_, err = db.APIKey(ctx, corp.UserID{}, of.key)
+	call("APIKey", err)
+	_, err = db.RotateAPIKey(ctx, actor, corp.UserID{}, of.key, time.Hour, nil, "", secretHash())
+	call("RotateAPIKey", err)
+	_, err = db.RevokeAPIKey(ctx, actor, corp.UserID{}, of.key)
 	call("RevokeAPIKey", err)
 	call("TouchAPIKeys", db.TouchAPIKeys(ctx, map[corp.APIKeyID]time.Time{of.key: time.Now()}))
 	_, err = db.CreateAgent(ctx, actor, corp.AgentSpec{Name: "made", Model: "a/b"})
@@ -264,6 +270,7 @@ func fingerprint(t *testing.T, env *pgtest.Env, ws corp.WorkspaceID) string {
 // T2: through every method of the door, with every id of another workspace in
 // hand, nothing of it is seen or changed. Once as it is, and once without
 // row-level security: each of the two locks holds alone.
+// Attack case 2. Control: what concerns the caller's own workspace succeeds by the same doors.
 func TestNoMethodReachesIntoAnotherWorkspaceWithOrWithoutRowLevelSecurity(t *testing.T) {
 	t.Parallel()
 	for _, locks := range []string{"both locks", "the door alone"} {
@@ -285,7 +292,7 @@ func TestNoMethodReachesIntoAnotherWorkspaceWithOrWithoutRowLevelSecurity(t *tes
 			before := fingerprint(t, env, v.ws)
 			done := everyMethod(t.Context(), db.In(own), v)
 			onlyOwn := []string{
-				"Workspace", "UpdateWorkspace", "CreateAPIKey", "APIKeys", "TouchAPIKeys", "CreateAgent", "Agents", "CreateRepository", "Repositories", "CreateProvider", "Providers",
+				"Workspace", "UpdateWorkspace", "Held", "CreateAPIKey", "APIKeys", "TouchAPIKeys", "CreateAgent", "Agents", "CreateRepository", "Repositories", "CreateProvider", "Providers",
 				"CreateBlob", "Schedules", "FireSchedule", "Tasks", "RedriveTasks", "Runs", "Events", "LastEvent", "OpenAllowances", "Calls", "Usage", "RegisterRunner", "Runners",
 			}
 			for name, err := range done {

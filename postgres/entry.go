@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // The partition of an entry is its run's day, so that an index written twice
@@ -26,13 +27,13 @@ func (w WorkspaceDB) AppendEntries(ctx context.Context, run corp.RunID, epoch in
 	if err != nil {
 		return 0, err
 	}
-	err = w.inLane(ctx, laneOfRuns, func(tx pgx.Tx) error {
+	err = w.door.InLane(ctx, door.LaneOfRuns, func(tx pgx.Tx) error {
 		var task corp.TaskID
 		var first int64
 		// FOR SHARE: no next epoch can begin, and count on an index, while this one writes.
 		err := tx.QueryRow(ctx, `
 			SELECT r.task_id, (SELECT coalesce(max(e.index) + 1, 0) FROM entries e WHERE e.workspace_id = $1 AND e.run_id = $2 AND e.run_day = `+runDay+`)
-			FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 AND r.epoch = $3 AND r.state IN ('leased', 'running', 'waiting') FOR SHARE`, w.ws, run, epoch).Scan(&task, &first)
+			FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 AND r.epoch = $3 AND r.state IN ('leased', 'running', 'waiting') FOR SHARE`, w.door.ID, run, epoch).Scan(&task, &first)
 		if err != nil {
 			return w.leaseLost(ctx, tx, run, err)
 		}
@@ -43,12 +44,13 @@ func (w WorkspaceDB) AppendEntries(ctx context.Context, run corp.RunID, epoch in
 			INSERT INTO entries (workspace_id, run_id, run_day, index, epoch, at, kind, text, data)
 			SELECT $1, $2, `+runDay+`, x.index, $3, x.at, x.kind, x.text, x.data::json
 			FROM runs r, unnest($4::bigint[], $5::timestamptz[], $6::text[], $7::text[], $8::text[]) AS x (index, at, kind, text, data)
-			WHERE r.workspace_id = $1 AND r.id = $2 ON CONFLICT DO NOTHING`, w.ws, run, epoch, rows.index, rows.at, rows.kind, rows.text, rows.data)
+			WHERE r.workspace_id = $1 AND r.id = $2 ON CONFLICT DO NOTHING`, w.door.ID, run, epoch, rows.index, rows.at, rows.kind, rows.text, rows.data)
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
 		next = max(first, rows.last+1)
-		return w.emit(ctx, tx, event{"entries.added", task, run, map[string]int64{"next": next}})
+		w.door.Emit(tx, door.Event{Kind: "entries.added", Task: task, Run: run, Data: map[string]int64{"next": next}})
+		return nil
 	})
 	return next, err
 }
@@ -112,7 +114,7 @@ func (c entryColumns) missing(next int64) bool {
 
 // NextEntry returns the index after the newest entry of a run.
 func (w WorkspaceDB) NextEntry(ctx context.Context, run corp.RunID) (int64, error) {
-	return queryOne(ctx, w, "run", pgx.RowTo[int64], `
+	return door.QueryOne(ctx, w.door, "run", pgx.RowTo[int64], `
 		SELECT (SELECT coalesce(max(e.index) + 1, 0) FROM entries e WHERE e.workspace_id = $1 AND e.run_id = $2 AND e.run_day = `+runDay+`)
 		FROM runs r WHERE r.workspace_id = $1 AND r.id = $2`, run)
 }
@@ -121,7 +123,7 @@ func (w WorkspaceDB) NextEntry(ctx context.Context, run corp.RunID) (int64, erro
 // all, in order. Of a run whose entries are no longer kept it is not found,
 // entries_gone.
 func (w WorkspaceDB) Entries(ctx context.Context, run corp.RunID, after int64, limit int) ([]corp.Entry, error) {
-	found, err := query(ctx, w, pgx.RowToStructByName[corp.Entry], `
+	found, err := door.Query(ctx, w.door, pgx.RowToStructByName[corp.Entry], `
 		SELECT e.run_id, e.index, e.epoch, e.at, e.kind, e.text, e.data FROM entries e
 		WHERE e.workspace_id = $1 AND e.run_id = $2 AND e.index > $3
 			AND e.run_day = (SELECT `+runDay+` FROM runs r WHERE r.workspace_id = $1 AND r.id = $2)
@@ -129,12 +131,12 @@ func (w WorkspaceDB) Entries(ctx context.Context, run corp.RunID, after int64, l
 	if err == nil && len(found) == 0 {
 		err = w.entriesKept(ctx, run)
 	}
-	return orEmpty(found), err
+	return door.OrEmpty(found), err
 }
 
 // entriesKept tells a run that said nothing from one whose month was dropped.
 func (w WorkspaceDB) entriesKept(ctx context.Context, run corp.RunID) error {
-	kept, err := queryOne(ctx, w, "run", pgx.RowTo[bool], `
+	kept, err := door.QueryOne(ctx, w.door, "run", pgx.RowTo[bool], `
 		SELECT to_regclass('public.entries_' || to_char(`+runDay+`, 'YYYYMM')) IS NOT NULL FROM runs r WHERE r.workspace_id = $1 AND r.id = $2`, run)
 	if err == nil && !kept {
 		return &corp.Error{Kind: corp.KindNotFound, Code: CodeEntriesGone, Message: "This run's transcript is no longer kept.", Hint: "The run itself, its result and its costs are; your operator decides how long transcripts are."}

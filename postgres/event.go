@@ -1,122 +1,30 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
-
-// event is a change on its way into the workspace's numbered list.
-type event struct {
-	kind string
-	task corp.TaskID
-	run  corp.RunID
-	data any // nil, or what marshals to an object
-}
-
-// about is the data of an event on something that is neither a task nor a run.
-type about struct {
-	ID   string     `json:"id"`
-	Name string     `json:"name,omitempty"`
-	By   corp.Actor `json:"by,omitempty"`
-}
-
-// why is the data of a change of state.
-type why struct {
-	Attempt int         `json:"attempt,omitempty"`
-	Reason  corp.Reason `json:"reason,omitempty"`
-	Detail  string      `json:"detail,omitempty"`
-}
-
-// The head is locked here, at the end of the transaction, and not earlier: that
-// makes the numbers gapless and in commit order, and keeps the lock short.
-const insertEvents = `
-	WITH head AS (
-		SELECT number_events($1, $2) AS seq
-	), said AS (
-		INSERT INTO events (workspace_id, seq, at, kind, task_id, run_id, data)
-		SELECT $1, head.seq - $2 + e.n, clock_timestamp(), e.kind, e.task_id, e.run_id, e.data::json
-		FROM head, unnest($3::text[], $4::uuid[], $5::uuid[], $6::text[]) WITH ORDINALITY AS e (kind, task_id, run_id, data, n)
-	)
-	SELECT seq FROM head`
-
-// queueEvents adds events to a batch. They are written when the transaction that
-// the batch is sent in commits.
-func queueEvents(b *batch, ws corp.WorkspaceID, events ...event) {
-	for _, e := range events {
-		b.events = append(b.events, placedEvent{ws, e})
-	}
-}
-
-// emit has events written when the transaction commits.
-func (w WorkspaceDB) emit(_ context.Context, tx pgx.Tx, events ...event) error {
-	var b batch
-	queueEvents(&b, w.ws, events...)
-	t := own(tx)
-	t.events = append(t.events, b.events...)
-	return nil
-}
-
-// writeEvents queues the writing of the transaction's events: of each workspace
-// in their order, the workspaces always in the same.
-func (t *transaction) writeEvents(b *batch) {
-	slices.SortStableFunc(t.events, func(a, b placedEvent) int { return bytes.Compare(a.workspace[:], b.workspace[:]) })
-	for rest := t.events; len(rest) > 0; {
-		ws, n := rest[0].workspace, 1
-		for n < len(rest) && rest[n].workspace == ws {
-			n++
-		}
-		t.writeEventsOf(b, ws, rest[:n])
-		rest = rest[n:]
-	}
-}
-
-func (t *transaction) writeEventsOf(b *batch, ws corp.WorkspaceID, events []placedEvent) {
-	kinds := make([]string, len(events))
-	tasks := make([]corp.TaskID, len(events))
-	runs := make([]corp.RunID, len(events))
-	data := make([]*string, len(events))
-	for i, p := range events {
-		e := p.event
-		kinds[i], tasks[i], runs[i] = e.kind, e.task, e.run
-		if e.data == nil {
-			continue
-		}
-		// Strings and numbers only: they always marshal.
-		text, _ := json.Marshal(e.data)
-		data[i] = new(string(text))
-	}
-	b.Queue(insertEvents, ws, int64(len(events)), kinds, tasks, runs, data).QueryRow(func(row pgx.Row) error {
-		n := Notice{Kind: NoticeEvent, Workspace: ws}
-		if err := row.Scan(&n.Seq); err != nil {
-			return fmt.Errorf("number events: %w", err)
-		}
-		b.say(n)
-		return nil
-	})
-}
 
 // queueWake tells the leader to look at the workspace's queue: for changes that
 // no other hint describes run by run.
-func queueWake(b *batch, ws corp.WorkspaceID) { b.say(Notice{Kind: NoticeQueue, Workspace: ws}) }
+func queueWake(b *door.Batch, ws corp.WorkspaceID) { b.Say(Notice{Kind: NoticeQueue, Workspace: ws}) }
 
 // queueChanges adds a statement that brings runs into the queue, and returns the
 // columns of a QueuedRun of each, to a batch. The leader is told after the commit.
-func queueChanges(b *batch, ws corp.WorkspaceID, sql string, args ...any) {
+func queueChanges(b *door.Batch, ws corp.WorkspaceID, sql string, args ...any) {
 	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
 		queued, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[QueuedRun])
 		if err != nil {
 			return fmt.Errorf("queue runs: %w", err)
 		}
 		for _, q := range queued {
-			b.say(Notice{Kind: NoticeQueue, Workspace: ws, Run: q.RunID, Queued: q})
+			b.Say(Notice{Kind: NoticeQueue, Workspace: ws, Run: q.RunID, Queued: q})
 		}
 		return nil
 	})
@@ -127,7 +35,7 @@ func queueChanges(b *batch, ws corp.WorkspaceID, sql string, args ...any) {
 // after a later one are no longer kept, the error is invalid, events_gone.
 func (w WorkspaceDB) Events(ctx context.Context, after int64, limit int) ([]corp.Event, error) {
 	// In one statement, so that the newest number and the rows are of one moment.
-	found, err := query(ctx, w, scanEvent, `
+	found, err := door.Query(ctx, w.door, scanEvent, `
 		SELECT h.seq, e.seq, coalesce(e.at, now()), coalesce(e.kind, ''), e.task_id, e.run_id, e.data
 		FROM event_heads h LEFT JOIN LATERAL (
 			SELECT seq, at, kind, task_id, run_id, data FROM events
@@ -175,7 +83,7 @@ func eventsGone(after int64) error {
 
 // LastEvent returns the number of the newest event, 0 before the first.
 func (w WorkspaceDB) LastEvent(ctx context.Context) (int64, error) {
-	return queryOne(ctx, w, "workspace", pgx.RowTo[int64], `SELECT seq FROM event_heads WHERE workspace_id = $1`)
+	return door.QueryOne(ctx, w.door, "workspace", pgx.RowTo[int64], `SELECT seq FROM event_heads WHERE workspace_id = $1`)
 }
 
 // storable makes text from a runner, an agent or a vendor fit for the database:

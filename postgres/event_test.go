@@ -105,7 +105,7 @@ func TestEveryChangeIsAnEvent(t *testing.T) {
 	must(db.UpdateProvider(ctx, actor, provider.ID, provider.ProviderSpec, nil))(t)
 	must(db.ArchiveProvider(ctx, actor, provider.ID))(t)
 	must(db.ArchiveRepository(ctx, actor, must(db.Repositories(ctx, corp.Page{}))(t).Items[0].ID))(t)
-	must(db.RevokeAPIKey(ctx, actor, must(db.APIKeys(ctx, corp.Page{}))(t).Items[0].ID))(t)
+	must(db.RevokeAPIKey(ctx, actor, corp.UserID{}, must(db.APIKeys(ctx, corp.UserID{}, corp.Page{}))(t).Items[0].ID))(t)
 	must(db.ArchiveAgent(ctx, actor, agent.ID))(t)
 	kinds := eventKinds(t, db)
 	for want := range strings.FieldsSeq(`task.queued run.queued run.running entries.added call.finished run.succeeded task.succeeded agent.created agent.updated agent.archived

@@ -2,38 +2,36 @@ package postgres
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
-	"github.com/genericcorp/corp/postgres/hint"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // Unguarded opens all doors with one role and checks nothing: with a superuser's
 // connection string it shows what the doors do without row-level security.
 func Unguarded(ctx context.Context, url string) (*DB, error) {
-	pool, err := connect(ctx, url, "test", 10)
+	db, err := door.Connect(ctx, Config{AppURL: url, SystemURL: url})
 	if err != nil {
 		return nil, err
 	}
-	log := slog.New(slog.DiscardHandler)
-	return &DB{app: pool, system: pool, log: log, hints: hint.NewSpeaker(url, url, log), lanes: newLanes(10)}, nil
+	return &DB{db}, nil
 }
 
 // SayInTransaction runs fn in a transaction of the workspace that has something
 // to say.
 func SayInTransaction(ctx context.Context, w WorkspaceDB, n Notice, fn func(tx pgx.Tx) error) error {
-	return w.in(ctx, func(tx pgx.Tx) error {
-		say(tx, n)
+	return w.door.In(ctx, func(tx pgx.Tx) error {
+		door.Say(tx, n)
 		return fn(tx)
 	})
 }
 
 // OfferFor is Offers for one run, which is lease_lost when it is not among them.
 func (w WorkspaceDB) OfferFor(ctx context.Context, run corp.RunID, epoch int64) (corp.Offer, []byte, error) {
-	found, err := w.db.System("test").Offers(ctx, []RunRef{{w.ws, run, epoch}})
+	found, err := SystemDB{w.door.DB.System("test")}.Offers(ctx, []RunRef{{w.door.ID, run, epoch}})
 	if err != nil {
 		return corp.Offer{}, nil, err
 	}
@@ -55,6 +53,9 @@ const (
 	CountAhead   = countAhead
 )
 
+// PageOfTasks is the statement of the newest tasks.
+var PageOfTasks = pageOfTasks(newestTasks)
+
 const selectQueue = `
 	SELECT ` + queuedColumns + `
 	FROM runs r
@@ -64,12 +65,12 @@ const selectQueue = `
 // Queue returns all runs that wait for a runner, oldest first, those whose time
 // has not come included.
 func (s SystemDB) Queue(ctx context.Context) ([]QueuedRun, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectQueue+`ORDER BY r.created_at, r.id`)
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[QueuedRun], selectQueue+`ORDER BY r.created_at, r.id`)
 }
 
 // QueueOf is Queue for some workspaces.
 func (s SystemDB) QueueOf(ctx context.Context, workspaces []corp.WorkspaceID) ([]QueuedRun, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectQueue+`AND r.workspace_id = ANY($1) ORDER BY r.created_at, r.id`, workspaces)
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[QueuedRun], selectQueue+`AND r.workspace_id = ANY($1) ORDER BY r.created_at, r.id`, workspaces)
 }
 
 // LeftOnConnections returns what the settings of a transaction are on each of the
@@ -81,8 +82,8 @@ func (db *DB) LeftOnConnections(ctx context.Context) (left []string, err error) 
 			conn.Release()
 		}
 	}()
-	for range db.app.Config().MaxConns {
-		conn, err := db.app.Acquire(ctx)
+	for range db.door.App().Config().MaxConns {
+		conn, err := db.door.App().Acquire(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -100,8 +101,4 @@ func (db *DB) LeftOnConnections(ctx context.Context) (left []string, err error) 
 }
 
 // Lanes returns how many workspaces have a lane.
-func (db *DB) Lanes() int {
-	db.lanes.mu.Lock()
-	defer db.lanes.mu.Unlock()
-	return len(db.lanes.of)
-}
+func (db *DB) Lanes() int { return db.door.Lanes() }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // ending is how a run ends, whoever says so.
@@ -29,7 +30,7 @@ func (w WorkspaceDB) FinishRun(ctx context.Context, run corp.RunID, epoch int64,
 	if err := checkOutcome(o); err != nil {
 		return ended, err
 	}
-	err = w.routine(ctx, laneOfRuns, func(tx pgx.Tx) error {
+	err = w.door.Routine(ctx, door.LaneOfRuns, func(tx pgx.Tx) error {
 		task, h, err := w.lockBoth(ctx, tx, run)
 		if err != nil {
 			return err
@@ -97,19 +98,19 @@ func (w WorkspaceDB) endInto(ctx context.Context, tx pgx.Tx, task corp.Task, h h
 	if err != nil {
 		return err
 	}
-	var b batch
+	var b door.Batch
 	b.Queue(`
 		UPDATE runs r SET state = $3, reason = $4, detail = $5, branch = $6, commit_hash = $7, diffstat = $8::text::json, check_result = $9::text::json,
 			result_id = $10, patch_id = $11, pushed = $12, sandbox = $13, run_key_hash = NULL, lease_expires_at = NULL, not_before = NULL, finished_at = clock_timestamp()
 		WHERE workspace_id = $1 AND id = $2 RETURNING `+runFields,
-		w.ws, h.ID, e.state, e.reason, e.detail, storable(o.Branch, maxName), storable(o.Commit, maxName), diffstat, check,
+		w.door.ID, h.ID, e.state, e.reason, e.detail, storable(o.Branch, maxName), storable(o.Commit, maxName), diffstat, check,
 		o.ResultID, o.PatchID, o.Pushed, storable(o.Sandbox, maxName)).Query(func(rows pgx.Rows) (err error) {
 		*ended, err = pgx.CollectExactlyOneRow(rows, scanRun)
 		return err
 	})
-	b.say(Notice{Kind: NoticeQueue, Workspace: w.ws, Run: h.ID, Ended: true})
-	later(tx, &b)
-	return w.moveOn(ctx, tx, task, h, e, event{"run." + string(e.state), task.ID, h.ID, why{h.Attempt, e.reason, e.detail}})
+	b.Say(Notice{Kind: NoticeQueue, Workspace: w.door.ID, Run: h.ID, Ended: true})
+	door.Later(tx, &b)
+	return w.moveOn(ctx, tx, task, h, e, door.Event{Kind: "run." + string(e.state), Task: task.ID, Run: h.ID, Data: door.Why{Attempt: h.Attempt, Reason: e.reason, Detail: e.detail}})
 }
 
 func asJSON[T any](v *T) (*string, error) {
@@ -124,7 +125,7 @@ func asJSON[T any](v *T) (*string, error) {
 }
 
 // moveOn decides what a task becomes of its run's end.
-func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h held, e ending, ended event) error {
+func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h held, e ending, ended door.Event) error {
 	verdict := stopped(h, e) // a lost run that was told to stop is not tried again
 	again := verdict.reason.Retryable() && verdict.state != corp.RunSucceeded && verdict.state != corp.RunCancelled
 	tries := 0 // that it has left
@@ -145,7 +146,7 @@ func (w WorkspaceDB) moveOn(ctx context.Context, tx pgx.Tx, task corp.Task, h he
 			detail := "Its deadline comes before another attempt would. The last one: " + verdict.detail
 			return w.settle(ctx, tx, task, corp.TaskFailed, corp.ReasonDeadline, detail, ended)
 		}
-		return w.nextRun(ctx, tx, task, corp.ActorSystem, delay, why{Reason: corp.ReasonRetry, Detail: verdict.detail}, ended)
+		return w.nextRun(ctx, tx, task, corp.ActorSystem, delay, door.Why{Reason: corp.ReasonRetry, Detail: verdict.detail}, ended)
 	case again:
 		detail := fmt.Sprintf("All %d attempts are used up. The last one: %s", task.Attempts, verdict.detail)
 		if task.Attempts == 1 {
@@ -166,43 +167,44 @@ func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 // attemptsLeft returns how many more attempts a task may have, redrives counted in.
 func (w WorkspaceDB) attemptsLeft(ctx context.Context, tx pgx.Tx, task corp.TaskID) (left int, err error) {
 	err = tx.QueryRow(ctx, `
-		SELECT greatest(coalesce(attempts_granted, max_attempts) - attempts, 0) FROM tasks WHERE workspace_id = $1 AND id = $2`, w.ws, task).Scan(&left)
+		SELECT greatest(coalesce(attempts_granted, max_attempts) - attempts, 0) FROM tasks WHERE workspace_id = $1 AND id = $2`, w.door.ID, task).Scan(&left)
 	return left, err
 }
 
 // settle makes a task final, and carries that on to those that follow it and, if
 // it is cancelled, to those beneath it.
-func (w WorkspaceDB) settle(ctx context.Context, tx pgx.Tx, task corp.Task, state corp.TaskState, reason corp.Reason, detail string, before ...event) error {
+func (w WorkspaceDB) settle(ctx context.Context, tx pgx.Tx, task corp.Task, state corp.TaskState, reason corp.Reason, detail string, before ...door.Event) error {
 	var others bool // has anybody to hear of it?
 	err := tx.QueryRow(ctx, `
 		UPDATE tasks t SET state = $3, reason = $4, detail = $5, finished_at = clock_timestamp() WHERE workspace_id = $1 AND id = $2
 		RETURNING EXISTS (SELECT FROM task_dependencies d WHERE d.workspace_id = $1 AND d.depends_on = $2)
 			OR t.state = 'cancelled' AND EXISTS (SELECT FROM tasks c WHERE c.workspace_id = $1 AND c.parent_id = $2)`,
-		w.ws, task.ID, state, reason, detail).Scan(&others)
+		w.door.ID, task.ID, state, reason, detail).Scan(&others)
 	if err != nil {
 		return err
 	}
-	said := append(before, event{"task." + string(state), task.ID, task.RunID, why{task.Attempts, reason, detail}})
+	said := append(before, door.Event{Kind: "task." + string(state), Task: task.ID, Run: task.RunID, Data: door.Why{Attempt: task.Attempts, Reason: reason, Detail: detail}})
 	if others {
 		return w.ended(ctx, tx, task.ID, said)
 	}
-	return w.emit(ctx, tx, said...)
+	w.door.Emit(tx, said...)
+	return nil
 }
 
 // nextRun queues another attempt at a task, not before the delay has passed.
-func (w WorkspaceDB) nextRun(ctx context.Context, tx pgx.Tx, task corp.Task, actor corp.Actor, delay time.Duration, because why, before ...event) error {
+func (w WorkspaceDB) nextRun(ctx context.Context, tx pgx.Tx, task corp.Task, actor corp.Actor, delay time.Duration, because door.Why, before ...door.Event) error {
 	run, attempt := corp.NewID[corp.RunID](), task.Attempts+1
 	var delayMS *int64
 	if delay > 0 {
 		delayMS = new(delay.Milliseconds())
 	}
-	var b batch
+	var b door.Batch
 	b.Queue(`
 		UPDATE tasks SET state = 'queued', reason = $3, detail = $4, attempts = $5, run_id = $6,
 			cancel_requested_at = NULL, cancel_requested_by = NULL, finished_at = NULL
-		WHERE workspace_id = $1 AND id = $2`, w.ws, task.ID, because.Reason, because.Detail, attempt, run)
-	queueRuns(&b, w.ws, []corp.TaskID{task.ID}, actor, delayMS)
+		WHERE workspace_id = $1 AND id = $2`, w.door.ID, task.ID, because.Reason, because.Detail, attempt, run)
+	queueRuns(&b, w.door.ID, []corp.TaskID{task.ID}, actor, delayMS)
 	because.Attempt = attempt
-	queueEvents(&b, w.ws, append(before, event{"task.queued", task.ID, run, because}, event{"run.queued", task.ID, run, because})...)
-	return send(ctx, tx, &b)
+	door.QueueEvents(&b, w.door.ID, append(before, door.Event{Kind: "task.queued", Task: task.ID, Run: run, Data: because}, door.Event{Kind: "run.queued", Task: task.ID, Run: run, Data: because})...)
+	return door.Send(ctx, tx, &b)
 }

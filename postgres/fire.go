@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 	"github.com/genericcorp/corp/timetable"
 )
 
@@ -15,9 +16,9 @@ const opTriggerSchedule = "schedule.trigger"
 
 // DueSchedules returns the schedules whose time has come, the longest due first.
 func (s SystemDB) DueSchedules(ctx context.Context) ([]ScheduleRef, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[ScheduleRef], `
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[ScheduleRef], `
 		SELECT s.workspace_id AS workspace, s.id AS schedule_id, s.next_at AS due FROM schedules s JOIN workspaces w USING (workspace_id)
-		WHERE NOT s.paused AND s.archived_at IS NULL AND s.next_at <= now() AND w.archived_at IS NULL
+		WHERE NOT s.paused AND s.archived_at IS NULL AND s.next_at <= now() AND w.archived_at IS NULL AND w.suspended_at IS NULL
 		ORDER BY s.next_at LIMIT $1`, dueAtOnce)
 }
 
@@ -39,7 +40,7 @@ func (w WorkspaceDB) FireSchedule(ctx context.Context, id corp.ScheduleID, due t
 
 // firing is the data of an event about one time of a schedule.
 type firing struct {
-	about
+	door.About
 	Due    *time.Time `json:"due,omitempty"` // left out when somebody triggered it
 	Detail string     `json:"detail,omitempty"`
 }
@@ -57,9 +58,9 @@ type dueSchedule struct {
 }
 
 func (w WorkspaceDB) fire(ctx context.Context, id corp.ScheduleID, due time.Time) (made corp.TaskID, err error) {
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		made = corp.TaskID{}
-		found, err := collect(ctx, tx, pgx.RowToStructByName[dueSchedule], `SELECT `+scheduleColumns+`, clock_timestamp() AS now`+lockDue, w.ws, id, due)
+		found, err := door.Collect(ctx, tx, pgx.RowToStructByName[dueSchedule], `SELECT `+scheduleColumns+`, clock_timestamp() AS now`+lockDue, w.door.ID, id, due)
 		if err != nil || len(found) == 0 {
 			return err
 		}
@@ -68,12 +69,13 @@ func (w WorkspaceDB) fire(ctx context.Context, id corp.ScheduleID, due time.Time
 		if err != nil {
 			return err
 		}
-		data := firing{about: about{ID: id.String(), Name: s.Name}, Due: &due}
+		data := firing{About: door.About{ID: id.String(), Name: s.Name}, Due: &due}
 		if s.Missed == corp.MissedSkip && !timely(table, s) {
 			if err := w.advance(ctx, tx, id, due, after(table, s.Now), nil, ""); err != nil {
 				return err
 			}
-			return w.emit(ctx, tx, event{kind: "schedule.skipped", data: data})
+			w.door.Emit(tx, door.Event{Kind: "schedule.skipped", Data: data})
+			return nil
 		}
 		sub, err := scheduled(corp.Actor(id.String()), s.Task)
 		if err != nil {
@@ -86,7 +88,8 @@ func (w WorkspaceDB) fire(ctx context.Context, id corp.ScheduleID, due time.Time
 		if err := w.submit(ctx, tx, sub); err != nil {
 			return err
 		}
-		return w.emit(ctx, tx, event{kind: "schedule.fired", task: made, data: data})
+		w.door.Emit(tx, door.Event{Kind: "schedule.fired", Task: made, Data: data})
+		return nil
 	})
 	return made, err
 }
@@ -98,8 +101,8 @@ func (w WorkspaceDB) failTime(ctx context.Context, id corp.ScheduleID, due time.
 		Name, Cron, TimeZone string
 		Now                  time.Time
 	}
-	return w.in(ctx, func(tx pgx.Tx) error {
-		found, err := collect(ctx, tx, pgx.RowToStructByName[timing], `SELECT name, cron, time_zone, clock_timestamp() AS now`+lockDue, w.ws, id, due)
+	return w.door.In(ctx, func(tx pgx.Tx) error {
+		found, err := door.Collect(ctx, tx, pgx.RowToStructByName[timing], `SELECT name, cron, time_zone, clock_timestamp() AS now`+lockDue, w.door.ID, id, due)
 		if err != nil || len(found) == 0 {
 			return err
 		}
@@ -111,7 +114,8 @@ func (w WorkspaceDB) failTime(ctx context.Context, id corp.ScheduleID, due time.
 		if err := w.advance(ctx, tx, id, due, next, nil, detail); err != nil {
 			return err
 		}
-		return w.emit(ctx, tx, event{kind: "schedule.failed", data: firing{about: about{ID: id.String(), Name: s.Name}, Due: &due, Detail: detail}})
+		w.door.Emit(tx, door.Event{Kind: "schedule.failed", Data: firing{About: door.About{ID: id.String(), Name: s.Name}, Due: &due, Detail: detail}})
+		return nil
 	})
 }
 
@@ -129,7 +133,7 @@ func timely(table *timetable.Timetable, s dueSchedule) bool {
 func (w WorkspaceDB) advance(ctx context.Context, tx pgx.Tx, id corp.ScheduleID, due time.Time, next *time.Time, task *corp.TaskID, failure string) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE schedules SET next_at = $3, last_at = $4, last_task_id = coalesce($5, last_task_id), last_error = $6 WHERE workspace_id = $1 AND id = $2`,
-		w.ws, id, next, due, task, storable(failure, 1000))
+		w.door.ID, id, next, due, task, storable(failure, 1000))
 	return err
 }
 
@@ -151,13 +155,13 @@ func sentence(err error) string {
 // SubmitTask does. An archived schedule is a conflict.
 func (w WorkspaceDB) TriggerSchedule(ctx context.Context, actor corp.Actor, id corp.ScheduleID, idem Idempotency) (task corp.Task, replayed bool, err error) {
 	taskID := corp.NewID[corp.TaskID]()
-	err = w.in(ctx, func(tx pgx.Tx) error {
-		s, err := collectOne(ctx, tx, "schedule", scanSchedule, `
-			SELECT `+scheduleColumns+` FROM schedules WHERE workspace_id = $1 AND id = $2 FOR KEY SHARE`, w.ws, id)
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
+		s, err := door.CollectOne(ctx, tx, "schedule", scanSchedule, `
+			SELECT `+scheduleColumns+` FROM schedules WHERE workspace_id = $1 AND id = $2 FOR KEY SHARE`, w.door.ID, id)
 		if err != nil {
 			return err
 		}
-		made, err := remember(ctx, tx, w.ws, opTriggerSchedule, idem, taskID)
+		made, err := remember(ctx, tx, w.door.ID, opTriggerSchedule, idem, taskID)
 		if err != nil {
 			return err
 		}
@@ -173,9 +177,7 @@ func (w WorkspaceDB) TriggerSchedule(ctx context.Context, actor corp.Actor, id c
 			if err := w.submit(ctx, tx, sub); err != nil {
 				return err
 			}
-			if err := w.emit(ctx, tx, event{kind: "schedule.fired", task: taskID, data: firing{about: about{id.String(), s.Name, actor}}}); err != nil {
-				return err
-			}
+			w.door.Emit(tx, door.Event{Kind: "schedule.fired", Task: taskID, Data: firing{About: door.About{ID: id.String(), Name: s.Name, By: actor}}})
 		}
 		task, err = w.task(ctx, tx, made)
 		return err
@@ -202,7 +204,8 @@ func (w WorkspaceDB) tryTask(ctx context.Context, actor corp.Actor, spec corp.Ta
 	if err != nil {
 		return err
 	}
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	s.trial = true
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		if err := w.submit(ctx, tx, s); err != nil {
 			return err
 		}

@@ -54,11 +54,12 @@ func TestTheCatalogueKeepsEveryRuleOfTenancy(t *testing.T) {
 }
 
 // A gate that never fails proves nothing: each rule must report its fault.
+// Attack cases 29, 30 and 39. Control: a good table is not reported.
 func TestTheCatalogueGateReportsEveryPlantedFault(t *testing.T) {
 	t.Parallel()
 	env := pgtest.Database(t)
 	conn := connect(t, env.SuperURL)
-	const good = `CREATE TABLE things (workspace_id uuid NOT NULL REFERENCES workspaces, id uuid NOT NULL, PRIMARY KEY (workspace_id, id)); SELECT protect('things');`
+	const good = `CREATE TABLE things (workspace_id uuid NOT NULL REFERENCES workspaces, id uuid NOT NULL, PRIMARY KEY (workspace_id, id)); SELECT protect('things'), goes_with_workspace('things');`
 	if found := gateFindings(t, conn, good); len(found) > 0 {
 		t.Fatalf("a good table is reported: %v", found)
 	}
@@ -74,17 +75,41 @@ func TestTheCatalogueGateReportsEveryPlantedFault(t *testing.T) {
 		{`DROP POLICY one_workspace ON tasks`, "no restrictive policy for the workspace: tasks"},
 		{`DROP POLICY one_workspace ON tasks; CREATE POLICY one_workspace ON tasks AS RESTRICTIVE TO corp_app USING (true)`, "no restrictive policy for the workspace: tasks"},
 		{`DROP POLICY one_workspace ON tasks; CREATE POLICY one_workspace ON tasks AS RESTRICTIVE FOR SELECT TO corp_app USING (workspace_id = (SELECT nullif(current_setting('app.workspace_id', true), '')::uuid))`, "no restrictive policy for the workspace: tasks"},
+		{`DROP POLICY purge ON tasks`, "table that a deleted workspace would leave behind: tasks"},
+		{`ALTER POLICY purge ON tasks USING (true)`, "table that a deleted workspace would leave behind: tasks"},
+		{`ALTER POLICY purge ON tasks WITH CHECK (true)`, "table that a deleted workspace would leave behind: tasks"},
+		{`CREATE POLICY purge ON audit_events TO corp_auth USING (true)`, "policy that is not on the list: audit_events.purge"},
+		{`GRANT DELETE ON audit_events TO corp_auth`, "right that nobody needs: corp_auth DELETE audit_events"},
+		{`GRANT SELECT (prompt) ON tasks TO corp_auth`, "secret column readable by: corp_auth tasks.prompt"},
 		{`CREATE POLICY more ON tasks TO corp_app USING (true)`, "policy that is not on the list: tasks.more"},
 		{`CREATE POLICY system ON entries TO corp_system USING (true)`, "policy that is not on the list: entries.system"},
 		{`ALTER POLICY rows ON tasks TO public`, "policy that is not on the list: tasks.rows"},
+		{`DROP POLICY system ON refresh_tokens`, "policy that is missing: refresh_tokens.system"},
+		{`DROP POLICY rows ON sessions`, "policy that is missing: sessions.rows"},
+		{`DROP POLICY rows ON calls_` + thisMonth(t, conn), "policy that is missing: calls_"},
 		{`CREATE POLICY slow ON tasks AS RESTRICTIVE TO corp_app USING (workspace_id::text = current_setting('app.workspace_id'))`, "setting read for every row: tasks.slow"},
 		{good + `CREATE UNIQUE INDEX things_id ON things (id); CREATE TABLE parts (workspace_id uuid NOT NULL, id uuid NOT NULL, thing_id uuid REFERENCES things (id), PRIMARY KEY (workspace_id, id)); SELECT protect('parts')`, "foreign key without workspace_id: parts_thing_id_fkey"},
 		{good + `ALTER TABLE things ADD server uuid REFERENCES servers`, "foreign key out of a workspace into a table that is not a list of the installation: things_server_fkey"},
 		{good + `CREATE UNIQUE INDEX things_id ON things (id)`, "unique without workspace_id: things_id"},
 		{good + `ALTER TABLE things ADD tags text[]; CREATE INDEX things_tags ON things (workspace_id, tags)`, "indexed column whose operators leak, so that the index is no use under row-level security: things_tags.tags"},
+		{`ALTER TABLE sessions NO FORCE ROW LEVEL SECURITY`, "a person's table that is not forced behind the person: sessions"},
+		{`DROP POLICY one_person ON users`, "a person's table that is not forced behind the person: users"},
+		{`ALTER TABLE refresh_tokens ADD FOREIGN KEY (session_id) REFERENCES sessions (id)`, "a person's table whose keys are not by person: refresh_tokens_session_id_fkey"},
+		{`GRANT SELECT ON sessions TO corp_app`, "hash readable by the application: sessions.secret_hash"},
+		{`GRANT UPDATE ON email_links TO corp_app`, "right that nobody needs: corp_app UPDATE email_links"},
+		{`GRANT SELECT ON users TO corp_system`, "secret column readable by: corp_system users.password_hash"},
+		{`GRANT EXECUTE ON FUNCTION auth_email(text) TO corp_system`, "definer function that is not on the list: auth_email"},
 		{`CREATE VIEW open_tasks AS SELECT * FROM tasks`, "view without security_invoker: open_tasks"},
 		{`CREATE MATERIALIZED VIEW totals AS SELECT count(*) FROM calls`, "materialised view: totals"}, //nolint:misspell // SQL's own word
 		{`CREATE TRIGGER t BEFORE UPDATE ON plans FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`, "trigger: plans.t"},
+		{`DROP TRIGGER stays ON audit_events`, "rows that can be changed: audit_events.stays"},
+		{`ALTER TABLE audit_events_` + thisMonth(t, conn) + ` DISABLE TRIGGER stays`, "rows that can be changed: audit_events_"},
+		{`DROP TRIGGER stays_whole ON audit_events_` + thisMonth(t, conn), "rows that can be changed: audit_events_"},
+		{`ALTER TABLE audit_links DISABLE TRIGGER ALL`, "rows that can be changed: audit_links.stays"},
+		{`CREATE OR REPLACE TRIGGER stays BEFORE UPDATE ON audit_checkpoints FOR EACH ROW EXECUTE FUNCTION refuse_change()`, "rows that can be changed: audit_checkpoints.stays"},
+		{`CREATE TRIGGER stays BEFORE UPDATE ON plans FOR EACH ROW EXECUTE FUNCTION refuse_change()`, "trigger: plans.stays"},
+		{`GRANT UPDATE (actor) ON audit_events TO corp_system`, "right that nobody needs: corp_system UPDATE audit_events"},
+		{`CREATE POLICY more ON audit_personal TO corp_system USING (true)`, "policy that is not on the list: audit_personal.more"},
 		{`CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM tasks'`, "definer function that is not on the list: peek"},
 		{`GRANT EXECUTE ON FUNCTION auth_key(bytea) TO public`, "definer function that is not on the list: auth_key"},
 		{`ALTER FUNCTION auth_run(bytea) RESET search_path`, "definer function that is not on the list: auth_run"},

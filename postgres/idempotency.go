@@ -3,10 +3,12 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // remember takes the key for a new object of an operation, or returns the object
@@ -30,10 +32,13 @@ func remember[I corp.AnyID](ctx context.Context, tx pgx.Tx, ws corp.WorkspaceID,
 		RequestHash []byte
 		ObjectID    I
 	}
-	first, err := collectOne(ctx, tx, "idempotency key", pgx.RowToStructByName[known], `
+	first, err := door.CollectOne(ctx, tx, "idempotency key", pgx.RowToStructByName[known], `
 		SELECT request_hash, object_id FROM idempotency_keys WHERE workspace_id = $1 AND operation = $2 AND key = $3`, ws, operation, idem.Key)
 	if err == nil && !bytes.Equal(first.RequestHash, hash) {
 		err = corp.Conflict("This idempotency key was used for another request.", "Use a new key for each new request.")
+	}
+	if err == nil {
+		door.Describe(ctx, fmt.Sprint(first.ObjectID), map[string]bool{"repeated": true})
 	}
 	return first.ObjectID, err
 }

@@ -13,7 +13,9 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
+	"github.com/genericcorp/corp/postgres/people"
 	"github.com/genericcorp/corp/postgres/pgtest"
+	"github.com/genericcorp/corp/postgres/trail"
 )
 
 // furnish puts at least one row into every table of a workspace: through the
@@ -38,6 +40,13 @@ func furnish(t *testing.T, env *pgtest.Env, ws corp.WorkspaceID) {
 	other := env.Submit(t, ws, corp.TaskSpec{SourceID: &blob.ID, BaseCommit: strings.Repeat("a", 40)})
 	env.Exec(t, `INSERT INTO task_dependencies (workspace_id, task_id, depends_on) VALUES ($1, $2, $3)`, ws, other.ID, task.ID)
 	must(db.FinishRun(ctx, task.RunID, lease.Epoch, corp.Outcome{State: corp.RunSucceeded, Reason: corp.ReasonCompleted, ResultID: &blob.ID, PatchID: &blob.ID}))(t)
+	user := corp.NewID[corp.UserID]()
+	env.Exec(t, `INSERT INTO users (user_id, email, name) VALUES ($1, $1::uuid || '@example.com', 'u')`, user)
+	env.Exec(t, `INSERT INTO members (workspace_id, user_id, role, created_by) VALUES ($1, $2, 'member', 'test')`, ws, user)
+	must(people.New(env.DB.Door()).In(ws).Invite(ctx, actor, "somebody@example.com", corp.RoleViewer, append(hash[:], 1), time.Hour))(t)
+	ok(t, trail.New(env.DB.Door()).Of(ws).Write(ctx, corp.AuditEvent{Actor: actor, Operation: "o", Personal: &corp.AuditPersonal{Address: "192.0.2.1"}}))
+	env.Exec(t, `INSERT INTO audit_links SELECT workspace_id, 1, id, at, sha256('') FROM audit_events WHERE workspace_id = $1`, ws)
+	env.Exec(t, `INSERT INTO audit_checkpoints VALUES ($1, 1, sha256(''), now(), 'k', '')`, ws)
 }
 
 func registration(instance string) corp.Registration {
@@ -53,7 +62,7 @@ func aCall(task corp.Task, epoch int64, cost corp.Nanodollars) corp.Call {
 	}
 }
 
-func tenantTables(t *testing.T, conn *pgx.Conn) []string {
+func tenantTables(t *testing.T, conn session) []string {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), `
 		SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id'
@@ -68,14 +77,20 @@ func tenantTables(t *testing.T, conn *pgx.Conn) []string {
 }
 
 // asApp runs a statement as the server's role in a workspace and takes it back.
-func asApp(t *testing.T, conn *pgx.Conn, setting, sql string, args ...any) (n int64, err error) {
+func asApp(t *testing.T, conn session, setting, sql string, args ...any) (n int64, err error) {
+	t.Helper()
+	return within(t, conn, "app.workspace_id", setting, sql, args...)
+}
+
+// within runs a statement with a setting, unless that is "unset", and takes it back.
+func within(t *testing.T, conn session, name, setting, sql string, args ...any) (n int64, err error) {
 	t.Helper()
 	ctx := t.Context()
 	tx, err := conn.Begin(ctx)
 	ok(t, err)
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	if setting != "unset" {
-		_, err = tx.Exec(ctx, `SELECT set_config('app.workspace_id', $1, true)`, setting)
+		_, err = tx.Exec(ctx, `SELECT set_config($1, $2, true)`, name, setting)
 		ok(t, err)
 	}
 	tag, err := tx.Exec(ctx, sql, args...)
@@ -84,62 +99,72 @@ func asApp(t *testing.T, conn *pgx.Conn, setting, sql string, args ...any) (n in
 
 // T2, T3: for every table of the catalogue, the server's role reaches no row of
 // another workspace, whatever it asks for.
+// Attack cases 21, 22 and 24. Control: every table shows its own rows.
 func TestNoRowOfAnotherWorkspaceCanBeReachedInAnyTable(t *testing.T) {
 	t.Parallel()
-	env := pgtest.Database(t)
-	mine, theirs := env.Workspace(t), env.Workspace(t)
-	furnish(t, env, mine)
-	furnish(t, env, theirs)
-	super, app := connect(t, env.SuperURL), connect(t, env.AppURL)
+	g := newGround(t)
+	super, app := connect(t, g.env.SuperURL), connect(t, g.env.AppURL)
+	for _, fault := range g.rowFaults(t, super, app, tenantTables(t, super), g.workspaces()) {
+		t.Error(fault)
+	}
+}
+
+// The same of what is a person's alone.
+func TestNoRowOfAnotherPersonCanBeReachedInAnyTable(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	super, app := connect(t, g.env.SuperURL), connect(t, g.env.AppURL)
+	for _, fault := range g.rowFaults(t, super, app, personTables(t, super), g.people()) {
+		t.Error(fault)
+	}
+}
+
+// rowFaults is what the server's role reaches behind somebody else's lock.
+func (g ground) rowFaults(t *testing.T, super, app session, tables []string, l lock) (faults []string) {
+	t.Helper()
 	const denied = "42501" // no privilege, or against row-level security
-	cases := 0
-	for _, table := range tenantTables(t, super) {
-		for _, ws := range []corp.WorkspaceID{mine, theirs} {
-			if n := pgtest.Value[int64](t, env, `SELECT count(*) FROM `+table+` WHERE workspace_id = $1`, ws); n == 0 {
+	wrong := func(form string, args ...any) { faults = append(faults, fmt.Sprintf(form, args...)) }
+	for _, table := range tables {
+		for _, id := range []string{l.mine, l.theirs} {
+			if value[int64](t, super, `SELECT count(*) FROM `+table+` WHERE `+l.column+` = $1`, id) == 0 {
 				t.Fatalf("%s is empty: let furnish put a row there, else this proves nothing", table)
 			}
 		}
-		refused := func(what string, n int64, err error) {
-			cases++
+		refused := func(what, setting, sql string, args ...any) {
+			n, err := within(t, app, l.setting, setting, sql, args...)
 			if sqlState(err) != denied && (err != nil || n != 0) {
-				t.Errorf("%s %s: %d rows, %v", what, table, n, err)
+				wrong("%s %s: %d rows, %v", what, table, n, err)
 			}
 		}
-		visible, err := asApp(t, app, mine.UUID(), `SELECT workspace_id FROM `+table)
+		visible, err := within(t, app, l.setting, l.mine, `SELECT `+l.column+` FROM `+table)
 		if err != nil || visible == 0 {
-			t.Errorf("positive control: %s shows %d rows of its own, %v", table, visible, err)
+			wrong("positive control: %s shows %d rows of its own, %v", table, visible, err)
 		}
 		for _, setting := range []string{"unset", ""} {
-			n, err := asApp(t, app, setting, `SELECT workspace_id FROM `+table)
-			refused("select without a workspace from", n, err)
-			n, err = asApp(t, app, setting, `DELETE FROM `+table)
-			refused("delete without a workspace from", n, err)
+			refused("select without a setting from", setting, `SELECT `+l.column+` FROM `+table)
+			refused("delete without a setting from", setting, `DELETE FROM `+table)
 		}
-		if _, err := asApp(t, app, "not a uuid", `SELECT workspace_id FROM `+table); sqlState(err) != "22P02" {
-			t.Errorf("%s with a garbled setting: %v", table, err)
+		if _, err := within(t, app, l.setting, "not a uuid", `SELECT `+l.column+` FROM `+table); sqlState(err) != "22P02" {
+			wrong("%s with a garbled setting: %v", table, err)
 		}
-		n, err := asApp(t, app, mine.UUID(), `SELECT workspace_id FROM `+table+` WHERE workspace_id = $1`, theirs)
-		refused("select from", n, err)
-		n, err = asApp(t, app, mine.UUID(), `SELECT workspace_id FROM `+table+` WHERE workspace_id <> $1`, mine)
-		refused("select the rest from", n, err)
-		n, err = asApp(t, app, mine.UUID(), `DELETE FROM `+table+` WHERE workspace_id = $1`, theirs)
-		refused("delete from", n, err)
-		n, err = asApp(t, app, mine.UUID(), `UPDATE `+table+` SET `+anyColumn(t, super, table)+` WHERE workspace_id = $1`, theirs)
-		refused("update", n, err)
-		n, err = asApp(t, app, mine.UUID(), `UPDATE `+table+` SET workspace_id = $1 WHERE workspace_id = $2`, theirs, mine)
-		refused("move a row out of", n, err)
-		row := pgtest.Value[string](t, env, `SELECT row_to_json(x)::text FROM `+table+` x WHERE workspace_id = $1 LIMIT 1`, theirs)
-		n, err = asApp(t, app, mine.UUID(), `INSERT INTO `+table+` SELECT * FROM json_populate_record(NULL::`+table+`, $1::text::json)`, row)
-		if cases++; sqlState(err) != denied {
-			t.Errorf("insert for another workspace into %s: %d rows, %v", table, n, err)
+		whose := ` WHERE ` + l.column + ` = $1`
+		refused("select from", l.mine, `SELECT `+l.column+` FROM `+table+whose, l.theirs)
+		refused("select the rest from", l.mine, `SELECT `+l.column+` FROM `+table+` WHERE `+l.column+` <> $1`, l.mine)
+		refused("delete from", l.mine, `DELETE FROM `+table+whose, l.theirs)
+		refused("update", l.mine, `UPDATE `+table+` SET `+anyColumn(t, super, table)+whose, l.theirs)
+		refused("move a row out of", l.mine, `UPDATE `+table+` SET `+l.column+` = $1 WHERE `+l.column+` = $2`, l.theirs, l.mine)
+		row := value[string](t, super, `SELECT row_to_json(x)::text FROM `+table+` x`+whose+` LIMIT 1`, l.theirs)
+		n, err := within(t, app, l.setting, l.mine, `INSERT INTO `+table+` SELECT * FROM json_populate_record(NULL::`+table+`, $1::text::json)`, row)
+		if sqlState(err) != denied {
+			wrong("insert for another one into %s: %d rows, %v", table, n, err)
 		}
 	}
-	t.Logf("%d attempts refused", cases)
+	return faults
 }
 
 // anyColumn is an assignment that changes nothing, to a column that the server's
 // role may update if there is one.
-func anyColumn(t *testing.T, super *pgx.Conn, table string) string {
+func anyColumn(t *testing.T, super session, table string) string {
 	t.Helper()
 	var column string
 	ok(t, super.QueryRow(t.Context(), `
@@ -155,42 +180,55 @@ type foreignKey struct {
 
 // T2, T3: a row cannot point at another workspace's, even for somebody whom
 // row-level security does not bind.
+// Attack case 25. Control: each takes its own workspace's row.
 func TestNoForeignKeyReachesIntoAnotherWorkspace(t *testing.T) {
 	t.Parallel()
-	env := pgtest.Database(t)
-	mine, theirs := env.Workspace(t), env.Workspace(t)
-	furnish(t, env, mine)
-	furnish(t, env, theirs)
-	super := connect(t, env.SuperURL)
+	g := newGround(t)
+	super := connect(t, g.env.SuperURL)
+	keys := foreignKeys(t, super)
+	for _, key := range keys {
+		for _, fault := range g.keyFaults(t, super, key) {
+			t.Error(fault)
+		}
+	}
+	if len(keys) < 15 {
+		t.Fatalf("only %d foreign keys between tables of workspaces", len(keys))
+	}
+	t.Logf("%d foreign keys", len(keys))
+}
+
+// foreignKeys are those from a table of workspaces to another one, or to itself.
+func foreignKeys(t *testing.T, super session) []foreignKey {
+	t.Helper()
 	rows, err := super.Query(t.Context(), `
 		SELECT c.conname::text AS name, c.conrelid::regclass::text AS child, c.confrelid::regclass::text AS parent,
 			ARRAY(SELECT attname::text FROM unnest(c.conkey) WITH ORDINALITY k (n, i) JOIN pg_attribute ON attrelid = c.conrelid AND attnum = n ORDER BY i) AS "from",
 			ARRAY(SELECT attname::text FROM unnest(c.confkey) WITH ORDINALITY k (n, i) JOIN pg_attribute ON attrelid = c.confrelid AND attnum = n ORDER BY i) AS "to"
 		FROM pg_constraint c JOIN pg_class p ON p.oid = c.conrelid
-		WHERE c.contype = 'f' AND NOT p.relispartition AND c.conparentid = 0 AND cardinality(c.conkey) > 1`)
+		JOIN pg_attribute w ON w.attrelid = c.conrelid AND w.attname = 'workspace_id'
+		JOIN pg_attribute r ON r.attrelid = c.confrelid AND r.attname = 'workspace_id'
+		WHERE c.contype = 'f' AND NOT p.relispartition AND c.conparentid = 0 AND c.confrelid <> 'workspaces'::regclass ORDER BY 1`)
 	ok(t, err)
 	keys, err := pgx.CollectRows(rows, pgx.RowToStructByName[foreignKey])
 	ok(t, err)
-	if len(keys) < 15 {
-		t.Fatalf("only %d foreign keys between tables of workspaces", len(keys))
+	return keys
+}
+
+// keyFaults tries to have a row point at one of its own workspace, and at another's.
+func (g ground) keyFaults(t *testing.T, super session, key foreignKey) (faults []string) {
+	t.Helper()
+	if err := point(t, super, key, g.mine, g.mine); err != nil {
+		faults = append(faults, fmt.Sprintf("positive control: %s does not take its own workspace's row: %v", key.Name, err))
 	}
-	for _, key := range keys {
-		for _, to := range []corp.WorkspaceID{mine, theirs} {
-			err := point(t, super, key, mine, to)
-			if to == mine && err != nil {
-				t.Errorf("positive control: %s does not take its own workspace's row: %v", key.Name, err)
-			}
-			if to == theirs && sqlState(err) != "23503" {
-				t.Errorf("%s takes another workspace's row: %v", key.Name, err)
-			}
-		}
+	if err := point(t, super, key, g.mine, g.theirs); sqlState(err) != "23503" {
+		faults = append(faults, fmt.Sprintf("%s takes another workspace's row: %v", key.Name, err))
 	}
-	t.Logf("%d foreign keys", len(keys))
+	return faults
 }
 
 // point copies a child of one workspace, changed so that only the foreign key
 // can be in the way, and lets it point at a parent of another.
-func point(t *testing.T, super *pgx.Conn, key foreignKey, from, to corp.WorkspaceID) error {
+func point(t *testing.T, super session, key foreignKey, from, to corp.WorkspaceID) error {
 	t.Helper()
 	ctx := t.Context()
 	tx, err := super.Begin(ctx)
@@ -220,6 +258,8 @@ func point(t *testing.T, super *pgx.Conn, key foreignKey, from, to corp.Workspac
 			values[i] = "c." + c.Name + " + 1000"
 		case c.Name == "key" && c.Type == "text", c.Name == "name":
 			values[i] = "gen_random_uuid()::text"
+		case c.Name == "hash":
+			values[i] = "sha256(gen_random_uuid()::text::bytea)"
 		case c.Type == "bytea" || c.Name == "closed_at":
 			values[i] = "NULL"
 		case c.Name == "server_id":

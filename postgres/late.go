@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // errClosed says that a call was paid from an allowance that is closed: its
@@ -57,11 +58,11 @@ func (w WorkspaceDB) coverLate(ctx context.Context, tx pgx.Tx, calls []CallRecor
 			cover(c, paid, allowances, used)
 		}
 	}
-	var b batch
+	var b door.Batch
 	for id, covered := range used {
-		b.Queue(`UPDATE allowances SET estimated_nanodollars = estimated_nanodollars - $3 WHERE workspace_id = $1 AND id = $2`, w.ws, id, covered)
+		b.Queue(`UPDATE allowances SET estimated_nanodollars = estimated_nanodollars - $3 WHERE workspace_id = $1 AND id = $2`, w.door.ID, id, covered)
 	}
-	return rest, send(ctx, tx, &b)
+	return rest, door.Send(ctx, tx, &b)
 }
 
 // cover takes a call's cost out of the estimates of the server that made it.
@@ -129,15 +130,15 @@ func (w WorkspaceDB) lockLate(ctx context.Context, tx pgx.Tx, calls []CallRecord
 			charged = append(charged, charge.AllowanceID)
 		}
 	}
-	if _, err := tx.Exec(ctx, `SELECT FROM runs WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, w.ws, runs); err != nil {
+	if _, err := tx.Exec(ctx, `SELECT FROM runs WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, w.door.ID, runs); err != nil {
 		return nil, nil, err
 	}
 	if _, err := w.lockBudgets(ctx, tx, tasks...); err != nil {
 		return nil, nil, err
 	}
-	found, err := collect(ctx, tx, scanHeld, selectHeld+`
+	found, err := door.Collect(ctx, tx, scanHeld, selectHeld+`
 		WHERE a.workspace_id = $1 AND (a.id = ANY($2) OR a.estimated_nanodollars > 0
-			AND a.server_id IN (SELECT o.server_id FROM allowances o WHERE o.workspace_id = $1 AND o.id = ANY($2))) ORDER BY a.id FOR NO KEY UPDATE OF a`, w.ws, charged)
+			AND a.server_id IN (SELECT o.server_id FROM allowances o WHERE o.workspace_id = $1 AND o.id = ANY($2))) ORDER BY a.id FOR NO KEY UPDATE OF a`, w.door.ID, charged)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -145,6 +146,6 @@ func (w WorkspaceDB) lockLate(ctx context.Context, tx pgx.Tx, calls []CallRecord
 	for i := range found {
 		paid[found[i].ID] = &found[i]
 	}
-	known, err := collect(ctx, tx, pgx.RowTo[corp.CallID], `SELECT id FROM calls WHERE workspace_id = $1 AND id = ANY($2)`, w.ws, ids)
+	known, err := door.Collect(ctx, tx, pgx.RowTo[corp.CallID], `SELECT id FROM calls WHERE workspace_id = $1 AND id = ANY($2)`, w.door.ID, ids)
 	return paid, known, err
 }

@@ -7,13 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // TakeLeadership makes this server the leader, under a new term, unless another
 // one is and its time has not run out. It waits for the claims of the leader
 // before to commit, so that none can commit later.
 func (s SystemDB) TakeLeadership(ctx context.Context, server corp.ServerID, address string, ttl time.Duration) (term int64, ok bool, err error) {
-	terms, err := querySystem(ctx, s, pgx.RowTo[int64], `
+	terms, err := door.QuerySystem(ctx, s.door, pgx.RowTo[int64], `
 		INSERT INTO leaders (shard, term, holder, address, expires_at)
 		VALUES (0, 1, $1, $2, clock_timestamp() + $3::bigint * interval '1 millisecond')
 		ON CONFLICT (shard) DO UPDATE SET term = leaders.term + 1, holder = excluded.holder, address = excluded.address, expires_at = excluded.expires_at
@@ -28,7 +29,7 @@ func (s SystemDB) TakeLeadership(ctx context.Context, server corp.ServerID, addr
 // RenewLeadership prolongs a term. It also does so after the term's time ran out,
 // as long as nobody has begun the next one: then nobody else has led meanwhile.
 func (s SystemDB) RenewLeadership(ctx context.Context, server corp.ServerID, term int64, ttl time.Duration) (ok bool, err error) {
-	n, err := execSystem(ctx, s, `
+	n, err := door.ExecSystem(ctx, s.door, `
 		UPDATE leaders SET expires_at = clock_timestamp() + $3::bigint * interval '1 millisecond'
 		WHERE shard = 0 AND holder = $1 AND term = $2`, server, term, ttl.Milliseconds())
 	return n == 1, err
@@ -37,7 +38,7 @@ func (s SystemDB) RenewLeadership(ctx context.Context, server corp.ServerID, ter
 // Resign ends this server's term, so that another one need not wait for it. It
 // does nothing to another's.
 func (s SystemDB) Resign(ctx context.Context, server corp.ServerID, term int64) error {
-	_, err := execSystem(ctx, s, `
+	_, err := door.ExecSystem(ctx, s.door, `
 		UPDATE leaders SET expires_at = least(expires_at, clock_timestamp()) WHERE shard = 0 AND holder = $1 AND term = $2`, server, term)
 	return err
 }
@@ -48,7 +49,7 @@ func (s SystemDB) Leader(ctx context.Context) (address string, term int64, err e
 		Address string
 		Term    int64
 	}
-	found, err := querySystem(ctx, s, pgx.RowToStructByName[leader], `SELECT address, term FROM leaders WHERE shard = 0 AND expires_at > clock_timestamp()`)
+	found, err := door.QuerySystem(ctx, s.door, pgx.RowToStructByName[leader], `SELECT address, term FROM leaders WHERE shard = 0 AND expires_at > clock_timestamp()`)
 	if err != nil || len(found) == 0 {
 		return "", 0, err
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // AckRun begins the lease of an offered run: from now on its loss uses up an
@@ -13,7 +14,7 @@ import (
 // taken back, is lease_lost.
 func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) error {
 	// One statement, as every task needs it: its event is written as writeEvents does.
-	begun, err := routineQuery(ctx, w, pgx.RowTo[int64], `
+	begun, err := door.RoutineQuery(ctx, w.door, pgx.RowTo[int64], `
 		WITH ack AS (
 			UPDATE runs SET state = 'running', started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease_ttl_ms * interval '1 millisecond'
 			WHERE workspace_id = $1 AND id = $2 AND epoch = $3 AND state = 'leased' RETURNING task_id, attempt
@@ -28,7 +29,7 @@ func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) er
 		return err
 	}
 	if len(begun) == 1 {
-		w.db.hints.Say([]Notice{{Kind: NoticeEvent, Workspace: w.ws, Seq: begun[0]}}) //nolint:contextcheck // who listens is told also when the caller has gone
+		w.door.DB.Say(Notice{Kind: NoticeEvent, Workspace: w.door.ID, Seq: begun[0]}) //nolint:contextcheck // who listens is told also when the caller has gone
 		return nil
 	}
 	r, err := w.Run(ctx, run)
@@ -45,7 +46,7 @@ func (w WorkspaceDB) AckRun(ctx context.Context, run corp.RunID, epoch int64) er
 // runner drains. A run that was told to stop ends instead. Repeating it changes
 // nothing; another epoch is lease_lost.
 func (w WorkspaceDB) ReleaseRun(ctx context.Context, run corp.RunID, epoch int64, detail string) error {
-	return w.inLane(ctx, laneOfRuns, func(tx pgx.Tx) error {
+	return w.door.InLane(ctx, door.LaneOfRuns, func(tx pgx.Tx) error {
 		task, h, err := w.lockBoth(ctx, tx, run)
 		if err != nil {
 			return err
@@ -88,7 +89,7 @@ func (w WorkspaceDB) ExpireRun(ctx context.Context, run corp.RunID, epoch int64)
 // reclaim locks task and run, and does what is due if it still is, by the
 // database's clock.
 func (w WorkspaceDB) reclaim(ctx context.Context, run corp.RunID, epoch int64, due string, do func(tx pgx.Tx, task corp.Task, h held) error) error {
-	return w.in(ctx, func(tx pgx.Tx) error {
+	return w.door.In(ctx, func(tx pgx.Tx) error {
 		task, h, err := w.lockBoth(ctx, tx, run)
 		if err != nil || h.Epoch != epoch {
 			return err
@@ -96,7 +97,7 @@ func (w WorkspaceDB) reclaim(ctx context.Context, run corp.RunID, epoch int64, d
 		var still bool
 		err = tx.QueryRow(ctx, `
 			SELECT count(*) = 1 FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-			WHERE r.workspace_id = $1 AND r.id = $2 AND `+due, w.ws, run).Scan(&still)
+			WHERE r.workspace_id = $1 AND r.id = $2 AND `+due, w.door.ID, run).Scan(&still)
 		if err != nil || !still {
 			return err
 		}
@@ -110,23 +111,23 @@ func (w WorkspaceDB) giveBack(ctx context.Context, tx pgx.Tx, task corp.Task, h 
 	if h.StopReason != "" {
 		return w.end(ctx, tx, task, h, stopped(h, ending{}))
 	}
-	var b batch
-	queueChanges(&b, w.ws, `
+	var b door.Batch
+	queueChanges(&b, w.door.ID, `
 		UPDATE runs r SET state = 'queued', reason = $3, detail = $4, runner_id = NULL, runner_name = '', run_key_hash = NULL, lease_expires_at = NULL,
 			leased_at = NULL, started_at = NULL, waiting_since = NULL, waited_ms = 0
 		WHERE workspace_id = $1 AND id = $2
-		RETURNING `+queuedColumns, w.ws, h.ID, reason, detail)
-	b.Queue(`UPDATE tasks SET state = 'queued', reason = $3, detail = $4 WHERE workspace_id = $1 AND id = $2`, w.ws, task.ID, reason, detail)
-	because := why{h.Attempt, reason, detail}
-	queueEvents(&b, w.ws, event{"run.queued", task.ID, h.ID, because}, event{"task.queued", task.ID, h.ID, because})
-	return send(ctx, tx, &b)
+		RETURNING `+queuedColumns, w.door.ID, h.ID, reason, detail)
+	b.Queue(`UPDATE tasks SET state = 'queued', reason = $3, detail = $4 WHERE workspace_id = $1 AND id = $2`, w.door.ID, task.ID, reason, detail)
+	because := door.Why{Attempt: h.Attempt, Reason: reason, Detail: detail}
+	door.QueueEvents(&b, w.door.ID, door.Event{Kind: "run.queued", Task: task.ID, Run: h.ID, Data: because}, door.Event{Kind: "task.queued", Task: task.ID, Run: h.ID, Data: because})
+	return door.Send(ctx, tx, &b)
 }
 
 // StopRun tells the runner of a run to stop it, through the answer to its next
 // heartbeat, and refuses further model calls. The first reason stands. A run that
 // nobody holds is left as it is.
 func (w WorkspaceDB) StopRun(ctx context.Context, run corp.RunID, reason corp.Reason, detail string) error {
-	return w.in(ctx, func(tx pgx.Tx) error {
+	return w.door.In(ctx, func(tx pgx.Tx) error {
 		if _, err := w.lockRun(ctx, tx, run); err != nil {
 			return err
 		}
@@ -137,6 +138,6 @@ func (w WorkspaceDB) StopRun(ctx context.Context, run corp.RunID, reason corp.Re
 func (w WorkspaceDB) stop(ctx context.Context, tx pgx.Tx, run corp.RunID, reason corp.Reason, detail string) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE runs SET stop_reason = $3, stop_detail = $4, stop_at = clock_timestamp()
-		WHERE workspace_id = $1 AND id = $2 AND stop_reason = '' AND state IN ('leased', 'running', 'waiting')`, w.ws, run, reason, storable(detail, 1000))
+		WHERE workspace_id = $1 AND id = $2 AND stop_reason = '' AND state IN ('leased', 'running', 'waiting')`, w.door.ID, run, reason, storable(detail, 1000))
 	return err
 }

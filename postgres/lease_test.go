@@ -415,3 +415,25 @@ func TestTimeIsUsedUpByTheDatabasesClockWithoutTheWaiting(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A run's key is good while its run goes on in a workspace that is in use: also when
+// somebody forgot to take it from the row.
+// Attack case 47. Control: of a run that is leased, goes on or waits it is good.
+func TestTheKeyOfARunThatDoesNotGoOnIsNobodys(t *testing.T) {
+	t.Parallel()
+	env, ws, _ := door(t)
+	lease := env.Running(t, ws, env.Submit(t, ws, corp.TaskSpec{}).RunID)
+	for state, good := range map[corp.RunState]bool{
+		corp.RunLeased: true, corp.RunRunning: true, corp.RunWaiting: true,
+		corp.RunQueued: false, corp.RunSucceeded: false, corp.RunFailed: false, corp.RunCancelled: false, corp.RunLost: false,
+	} {
+		env.Exec(t, `UPDATE runs SET state = $2, run_key_hash = $3 WHERE workspace_id = $1`, ws, state, lease.RunKeyHash)
+		if _, err := env.DB.Auth().Run(t.Context(), lease.RunKeyHash); (err == nil) != good || !good && corp.KindOf(err) != corp.KindUnauthenticated {
+			t.Errorf("of a run that is %s: %v", state, err)
+		}
+	}
+	env.Exec(t, `UPDATE runs SET state = 'running' WHERE workspace_id = $1`, ws)
+	env.Exec(t, `UPDATE workspaces SET archived_at = now() WHERE workspace_id = $1`, ws)
+	_, err := env.DB.Auth().Run(t.Context(), lease.RunKeyHash)
+	wantKind(t, err, corp.KindUnauthenticated)
+}

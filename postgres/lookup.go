@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // named is what the tasks of a submission name, as far as it is there.
@@ -16,6 +17,7 @@ type named struct {
 	repositories map[corp.RepositoryID]bool
 	sources      map[corp.BlobID]bool
 	tasks        map[corp.TaskID]namedTask
+	quota        quota
 	now          time.Time // by the database\'s clock
 }
 
@@ -29,8 +31,8 @@ type namedTask struct {
 // lookUp finds what a submission names, in one round trip, and locks the tasks
 // among it: nobody can end or cancel them before the submission is committed, so
 // nobody misses those that follow them.
-func (w WorkspaceDB) lookUp(ctx context.Context, tx pgx.Tx, s *submission) (named, error) {
-	n := named{agents: map[string]corp.Agent{}, repositories: map[corp.RepositoryID]bool{}, sources: map[corp.BlobID]bool{}, tasks: map[corp.TaskID]namedTask{}}
+func (w WorkspaceDB) lookUp(ctx context.Context, tx pgx.Tx, s *submission) (*named, error) {
+	n := &named{agents: map[string]corp.Agent{}, repositories: map[corp.RepositoryID]bool{}, sources: map[corp.BlobID]bool{}, tasks: map[corp.TaskID]namedTask{}}
 	parents, timed := map[corp.TaskID]bool{}, false
 	for _, t := range s.tasks {
 		n.agents[t.Agent] = corp.Agent{}
@@ -50,19 +52,22 @@ func (w WorkspaceDB) lookUp(ctx context.Context, tx pgx.Tx, s *submission) (name
 			}
 		}
 	}
-	var b batch
-	n.queueAgents(&b, w.ws)
-	queueFind(&b, n.repositories, `SELECT id FROM repositories WHERE workspace_id = $1 AND id = ANY($2) AND archived_at IS NULL`, w.ws)
-	queueFind(&b, n.sources, `SELECT id FROM blobs WHERE workspace_id = $1 AND id = ANY($2) AND kind = 'source' AND expired_at IS NULL`, w.ws)
-	n.queueTasks(&b, w.ws, keys(parents))
+	var b door.Batch
+	n.queueAgents(&b, w.door.ID)
+	queueFind(&b, n.repositories, `SELECT id FROM repositories WHERE workspace_id = $1 AND id = ANY($2) AND archived_at IS NULL`, w.door.ID)
+	queueFind(&b, n.sources, `SELECT id FROM blobs WHERE workspace_id = $1 AND id = ANY($2) AND kind = 'source' AND expired_at IS NULL`, w.door.ID)
+	n.queueTasks(&b, w.door.ID, keys(parents))
 	if timed {
 		b.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&n.now) })
 	}
-	err := send(ctx, tx, &b)
+	if !s.trial {
+		n.quota.queueCount(&b, w.door.ID, lockTasks, countTasks)
+	}
+	err := door.Send(ctx, tx, &b)
 	return n, err
 }
 
-func (n named) queueAgents(b *batch, ws corp.WorkspaceID) {
+func (n *named) queueAgents(b *door.Batch, ws corp.WorkspaceID) {
 	asked := keys(n.agents)
 	ids := make([]corp.AgentID, len(asked)) // of a name: the zero id, which is nobody's
 	for i, nameOrID := range asked {
@@ -83,7 +88,7 @@ func (n named) queueAgents(b *batch, ws corp.WorkspaceID) {
 }
 
 // queueFind marks those of the ids that a query finds.
-func queueFind[I corp.AnyID](b *batch, wanted map[I]bool, sql string, ws corp.WorkspaceID) {
+func queueFind[I corp.AnyID](b *door.Batch, wanted map[I]bool, sql string, ws corp.WorkspaceID) {
 	if len(wanted) == 0 {
 		return
 	}
@@ -96,7 +101,7 @@ func queueFind[I corp.AnyID](b *batch, wanted map[I]bool, sql string, ws corp.Wo
 	})
 }
 
-func (n named) queueTasks(b *batch, ws corp.WorkspaceID, parents []corp.TaskID) {
+func (n *named) queueTasks(b *door.Batch, ws corp.WorkspaceID, parents []corp.TaskID) {
 	if len(n.tasks) == 0 {
 		return
 	}
@@ -140,7 +145,7 @@ func (n named) queueTasks(b *batch, ws corp.WorkspaceID, parents []corp.TaskID) 
 
 // check refuses a task that names what is not there, or a parent that can have
 // no more parts, and gives it its agent.
-func (n named) check(t *submitted) error {
+func (n *named) check(t *submitted) error {
 	t.agent = n.agents[t.Agent]
 	switch {
 	case t.agent.ID.IsZero():
@@ -166,7 +171,7 @@ func (n named) check(t *submitted) error {
 	return nil
 }
 
-func (n named) checkParent(p namedTask, field string) error {
+func (n *named) checkParent(p namedTask, field string) error {
 	var err *corp.Error
 	switch {
 	case p.State == "":

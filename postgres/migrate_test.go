@@ -186,6 +186,7 @@ func TestAnAdministratorWhoIsNoSuperuserCanPrepareAndMigrate(t *testing.T) {
 	db.Close()
 }
 
+// Attack case 38. Control: a safe database is opened.
 func TestOpenRefusesWhatIsNotSafe(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]struct {
@@ -201,6 +202,8 @@ func TestOpenRefusesWhatIsNotSafe(t *testing.T) {
 		"both doors":       {plant: `CREATE ROLE {role} LOGIN IN ROLE corp_app, corp_system`, role: "{role}", says: "both doors"},
 		"not forced":       {plant: `ALTER TABLE tasks NO FORCE ROW LEVEL SECURITY`, says: "The table tasks does not force"},
 		"not enabled":      {plant: `ALTER TABLE tasks DISABLE ROW LEVEL SECURITY`, says: "The table tasks does not force"},
+		"people's, too":    {plant: `ALTER TABLE sessions NO FORCE ROW LEVEL SECURITY`, says: "The table sessions does not force"},
+		"people, disabled": {plant: `ALTER TABLE users DISABLE ROW LEVEL SECURITY`, says: "The table users does not force"},
 		"forgotten table":  {plant: `CREATE TABLE notes (workspace_id uuid)`, says: "The table notes does not force"},
 		"schema too old":   {plant: `DELETE FROM schema_versions WHERE version_id > 1`, says: "Run corp migrate"},
 		"nothing is wrong": {},

@@ -163,12 +163,12 @@ func TestAKeyOpensItsWorkspaceUntilItIsRevokedOrExpires(t *testing.T) {
 	ctx := t.Context()
 	hash, expiring, runner := secretHash(), secretHash(), secretHash()
 	key := must(db.CreateAPIKey(ctx, actor, corp.APIKey{Name: "ci", Role: corp.RoleMember, Prefix: "gc_live_Ab…yz"}, hash))(t)
-	must(db.CreateAPIKey(ctx, actor, corp.APIKey{Name: "short", Role: corp.RoleViewer, ExpiresAt: new(time.Now().Add(time.Hour))}, expiring))(t)
+	short := must(db.CreateAPIKey(ctx, actor, corp.APIKey{Name: "short", Role: corp.RoleViewer, ExpiresAt: new(time.Now().Add(time.Hour))}, expiring))(t)
 	must(db.CreateAPIKey(ctx, actor, corp.APIKey{Name: "box", Role: corp.RoleRunner}, runner))(t)
 	who := must(env.DB.Auth().Key(ctx, hash))(t)
-	want := corp.Identity{Workspace: ws, Actor: corp.Actor(key.ID.String()), Role: corp.RoleMember, Name: "ci"}
-	if who != want {
-		t.Errorf("%+v", who)
+	want := corp.Identity{Workspace: ws, Actor: corp.Actor(key.ID.String()), Via: corp.Actor(key.ID.String()), Role: corp.RoleMember, Plan: "unlimited", Slug: must(db.Workspace(ctx))(t).Slug, Name: "ci"}
+	if diff := cmp.Diff(want, who); diff != "" {
+		t.Error(diff)
 	}
 	if who := must(env.DB.Auth().Key(ctx, runner))(t); who.Runner != postgres.RunnerWorkspace || who.Workspace != ws {
 		t.Errorf("%+v", who)
@@ -184,14 +184,18 @@ func TestAKeyOpensItsWorkspaceUntilItIsRevokedOrExpires(t *testing.T) {
 	ok(t, db.TouchAPIKeys(ctx, map[corp.APIKeyID]time.Time{key.ID: at, corp.NewID[corp.APIKeyID](): at}))
 	ok(t, db.TouchAPIKeys(ctx, map[corp.APIKeyID]time.Time{key.ID: at.Add(-time.Hour)}))
 	ok(t, db.TouchAPIKeys(ctx, nil))
-	gone := must(db.RevokeAPIKey(ctx, actor, key.ID))(t)
+	gone := must(db.RevokeAPIKey(ctx, actor, corp.UserID{}, key.ID))(t)
 	if gone.RevokedAt == nil || gone.LastUsedAt == nil || !gone.LastUsedAt.Equal(at) {
 		t.Errorf("%+v", gone)
 	}
-	must(db.RevokeAPIKey(ctx, actor, key.ID))(t)
+	must(db.RevokeAPIKey(ctx, actor, corp.UserID{}, key.ID))(t)
 	_, err = env.DB.Auth().Key(ctx, hash)
 	wantKind(t, err, corp.KindUnauthenticated)
-	if list := must(db.APIKeys(ctx, corp.Page{}))(t); len(list.Items) != 3 {
+	for _, ended := range []corp.APIKeyID{key.ID, short.ID} {
+		_, err = db.RotateAPIKey(ctx, actor, corp.UserID{}, ended, time.Hour, nil, "", secretHash())
+		wantKind(t, err, corp.KindConflict)
+	}
+	if list := must(db.APIKeys(ctx, corp.UserID{}, corp.Page{}))(t); len(list.Items) != 3 {
 		t.Errorf("%+v", list)
 	}
 	must(env.DB.Auth().Key(ctx, runner))(t)
@@ -208,12 +212,12 @@ func TestAnOperatorsKeyHasNoWorkspace(t *testing.T) {
 		id, hash := corp.NewID[corp.OperatorID](), secretHash()
 		ok(t, system.CreateOperatorKey(ctx, id, "o", role, "gc_op_…", hash))
 		who := must(env.DB.Auth().Key(ctx, hash))(t)
-		want := corp.Identity{Actor: corp.Actor(id.String()), Role: role, Name: "o"}
+		want := corp.Identity{Actor: corp.Actor(id.String()), Via: corp.Actor(id.String()), Role: role, Name: "o"}
 		if role == corp.RoleRunner {
 			want.Runner = postgres.RunnerPool
 		}
-		if who != want {
-			t.Errorf("%+v, want %+v", who, want)
+		if diff := cmp.Diff(want, who); diff != "" {
+			t.Error(diff)
 		}
 		ok(t, system.RevokeOperatorKey(ctx, id))
 		_, err := env.DB.Auth().Key(ctx, hash)

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // Offered is all that a runner needs to carry out a run, but for the secrets,
@@ -81,8 +82,7 @@ func (s SystemDB) Offers(ctx context.Context, runs []RunRef) (map[corp.RunID]Off
 	runs = slices.Clone(runs)
 	slices.SortFunc(runs, func(a, b RunRef) int { return bytes.Compare(a.Workspace[:], b.Workspace[:]) })
 	found := make(map[corp.RunID]Offered, len(runs))
-	err := s.db.retry(ctx, func() error {
-		var b pgx.Batch
+	err := s.door.InTurn(ctx, func(b *door.Turns) {
 		for rest := runs; len(rest) > 0; {
 			var ids []corp.RunID
 			var epochs []int64
@@ -90,10 +90,9 @@ func (s SystemDB) Offers(ctx context.Context, runs []RunRef) (map[corp.RunID]Off
 			for ; len(rest) > 0 && rest[0].Workspace == ws; rest = rest[1:] {
 				ids, epochs = append(ids, rest[0].RunID), append(epochs, rest[0].Epoch)
 			}
-			b.Queue(enterRoutine, ws.UUID())
+			b.Enter(ws)
 			b.Queue(selectOffers, ws, ids, epochs).Query(func(rows pgx.Rows) error { return readOffers(rows, found) })
 		}
-		return s.db.app.SendBatch(ctx, &b).Close()
 	})
 	return found, err
 }

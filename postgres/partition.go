@@ -2,24 +2,12 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/genericcorp/corp/postgres/pgerr"
-)
-
-const (
-	// partitionsAhead is how many months have a partition before they begin.
-	partitionsAhead = 3
-	// Making and dropping a partition locks the whole table for a moment. While
-	// they wait for that lock everybody else waits behind them, so they give up
-	// after 200 ms (migration 10) and come back after a pause.
-	partitionTries = 8
-	partitionPause = 100 * time.Millisecond // the first; each next is twice as long, up to a second
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // Kept is a table that is partitioned by month, whose old months are dropped.
@@ -30,25 +18,16 @@ const (
 	KeptEntries Kept = "entries"
 	KeptEvents  Kept = "events"
 	KeptCalls   Kept = "calls"
+	// The audit log's: what is dropped of the events is an event itself.
+	KeptAudit         Kept = "audit_events"
+	KeptAuditPersonal Kept = "audit_personal"
 )
 
 // EnsurePartitions makes the partitions of the month of from and of so many more,
 // as far as they are missing, and returns how many that were. It gives way to
 // traffic; where that never leaves a gap the error is unavailable.
 func (s SystemDB) EnsurePartitions(ctx context.Context, from time.Time, months int) (made int, err error) {
-	from = time.Date(from.UTC().Year(), from.UTC().Month(), 1, 0, 0, 0, 0, time.UTC)
-	for m := range months + 1 { // a month at a time, so that the locks are held for that long only
-		var counts []int
-		err = givingWay(ctx, func() (err error) {
-			counts, err = querySystem(ctx, s, pgx.RowTo[int], `SELECT ensure_partitions($1::date, 0)`, from.AddDate(0, m, 0))
-			return err
-		})
-		if err != nil {
-			return made, err
-		}
-		made += counts[0]
-	}
-	return made, nil
+	return s.door.EnsurePartitions(ctx, from, months)
 }
 
 // month is a partition whose time is over.
@@ -62,7 +41,7 @@ type month struct {
 // that was made in it ended that long ago. It gives way to traffic like
 // EnsurePartitions; what could not be dropped is still there the next time.
 func (s SystemDB) DropPartitions(ctx context.Context, table Kept, keep time.Duration) (dropped int, err error) {
-	months, err := querySystem(ctx, s, pgx.RowToStructByName[month], `
+	months, err := door.QuerySystem(ctx, s.door, pgx.RowToStructByName[month], `
 		WITH over AS (
 			SELECT clock_timestamp() - $2::bigint * interval '1 millisecond' AS cutoff
 		), months AS (
@@ -79,8 +58,12 @@ func (s SystemDB) DropPartitions(ctx context.Context, table Kept, keep time.Dura
 			continue
 		}
 		var gone []bool
-		err = givingWay(ctx, func() (err error) {
-			gone, err = querySystem(ctx, s, pgx.RowTo[bool], `SELECT drop_partition($1, $2::date)`, string(table), m.Start)
+		ctx := ctx
+		if table == KeptAudit {
+			ctx = door.WithAudit(ctx, door.NewPending(corp.AuditEvent{Actor: corp.ActorSystem, Operation: "dropAudit", Action: corp.AuditManage, Target: m.Start.UTC().Format("2006-01")}))
+		}
+		err = door.GivingWay(ctx, func() (err error) {
+			gone, err = door.QuerySystem(ctx, s.door, pgx.RowTo[bool], `SELECT drop_partition($1, $2::date)`, string(table), m.Start)
 			return err
 		})
 		if err != nil {
@@ -91,22 +74,4 @@ func (s SystemDB) DropPartitions(ctx context.Context, table Kept, keep time.Dura
 		}
 	}
 	return dropped, err
-}
-
-// givingWay repeats what waited for a lock only briefly.
-func givingWay(ctx context.Context, do func() error) error {
-	pause := partitionPause
-	for try := 1; ; try++ {
-		err := do()
-		pg, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok || pg.Code != pgerr.CodeLockTimeout || try == partitionTries {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause + rand.N(pause)): //nolint:gosec // jitter needs no secrecy
-		}
-		pause = min(2*pause, time.Second)
-	}
 }

@@ -2,6 +2,8 @@ package postgres_test
 
 import (
 	"context"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +44,36 @@ func TestWhatIsSoughtInALongQueueIsFoundThroughAnIndexAndTheRestIsNotRead(t *tes
 	} {
 		if plan := explain(t, conn, of.sql, of.args...); strings.Contains(plan, "Rows Removed by Filter") || strings.Contains(plan, "Seq Scan") {
 			t.Errorf("%s goes through what it is not about:\n%s", name, plan)
+		}
+	}
+}
+
+var actualRows = regexp.MustCompile(`actual rows=(\d+)`)
+
+// An agent belongs to one workspace, which the planner does not know: it thinks
+// that few tasks are of both.
+func TestAPageOfTasksIsReadWithoutTheOthersOfTheWorkspace(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	const workspaces, each = 60, 600
+	var ws corp.WorkspaceID
+	for range workspaces {
+		ws = env.Workspace(t)
+	}
+	conn := connect(t, env.SuperURL)
+	for _, statement := range []string{
+		`SET session_replication_role = replica`, // all keys fit: nothing is looked up
+		`INSERT INTO tasks (workspace_id, id, agent_id, agent_version, repository_url, prompt, timeout_seconds, max_attempts, state, created_by, created_at)
+			SELECT workspace_id, gen_random_uuid(), id, 1, 'https://git.example.com/x.git', 'p', 600, 3, 'succeeded', 'test', now() - n * interval '1 minute' FROM agents, generate_series(1, ` + strconv.Itoa(each) + `) n`,
+		`INSERT INTO budgets (workspace_id, id, task_id) SELECT workspace_id, id, id FROM tasks`,
+		`ANALYZE`,
+	} {
+		must(conn.Exec(t.Context(), statement))(t)
+	}
+	plan := explain(t, conn, postgres.PageOfTasks, ws, time.Now().Add(time.Hour), corp.TaskID{}, 51)
+	for _, read := range actualRows.FindAllStringSubmatch(plan, -1) {
+		if n, err := strconv.Atoi(read[1]); err != nil || n > max(51, workspaces) { // an agent each
+			t.Fatalf("a page of 51 reads more than that (%v):\n%s", err, plan)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // queuedColumns are what the leader needs to place a run r.
@@ -22,16 +23,16 @@ const inHand = `r.state IN ('leased', 'running', 'waiting')`
 
 // WorkspaceQueues returns what the leader must know of the workspaces that follow
 // one, in the order of their ids, at most so many, and at most so many runs of
-// the head of each queue. Archived ones are not among them.
+// the head of each queue. Archived and suspended ones are not among them.
 func (s SystemDB) WorkspaceQueues(ctx context.Context, after corp.WorkspaceID, workspaces, head int) ([]WorkspaceQueue, error) {
 	return s.workspaceQueues(ctx, `
-		SELECT workspace_id FROM workspaces WHERE archived_at IS NULL AND ($1::uuid IS NULL OR workspace_id > $1) ORDER BY workspace_id LIMIT $2`, head, after, workspaces)
+		SELECT workspace_id FROM workspaces WHERE archived_at IS NULL AND suspended_at IS NULL AND ($1::uuid IS NULL OR workspace_id > $1) ORDER BY workspace_id LIMIT $2`, head, after, workspaces)
 }
 
 // WorkspaceQueuesOf is WorkspaceQueues for some workspaces.
 func (s SystemDB) WorkspaceQueuesOf(ctx context.Context, workspaces []corp.WorkspaceID, head int) ([]WorkspaceQueue, error) {
 	return s.workspaceQueues(ctx, `
-		SELECT workspace_id FROM workspaces WHERE archived_at IS NULL AND workspace_id = ANY($1) LIMIT $2`, head, workspaces, len(workspaces))
+		SELECT workspace_id FROM workspaces WHERE archived_at IS NULL AND suspended_at IS NULL AND workspace_id = ANY($1) LIMIT $2`, head, workspaces, len(workspaces))
 }
 
 // workspaceQueues reads what is in hand before what is queued: a run that goes
@@ -53,7 +54,7 @@ func (s SystemDB) workspaceQueues(ctx context.Context, page string, head int, ar
 	var leased []LeasedRun
 	var queued []QueuedRun
 	page = `WITH page AS (` + page + `) `
-	err := s.readTogether(ctx, func(b *pgx.Batch) {
+	err := s.door.ReadTogether(ctx, func(b *pgx.Batch) {
 		readInto(b, &shares, page+`
 			SELECT w.workspace_id, w.plan, p.weight AS plan_weight, w.weight, coalesce(least(nullif(w.concurrency, 0), nullif(p.concurrency, 0)), 0) AS concurrency
 			FROM page JOIN workspaces w USING (workspace_id) JOIN plans p ON p.name = w.plan ORDER BY w.workspace_id`, args...)
@@ -101,16 +102,6 @@ func (s SystemDB) workspaceQueues(ctx context.Context, page string, head int, ar
 	return found, nil
 }
 
-// readTogether sends statements together, as one implicit transaction.
-func (s SystemDB) readTogether(ctx context.Context, queue func(b *pgx.Batch)) error {
-	return s.db.retry(ctx, func() error {
-		var b pgx.Batch
-		b.Queue(enterSystemsReading, s.reason)
-		queue(&b)
-		return s.db.system.SendBatch(ctx, &b).Close()
-	})
-}
-
 // readInto queues a statement whose rows become what into then holds.
 func readInto[T any](b *pgx.Batch, into *[]T, sql string, args ...any) {
 	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
@@ -125,7 +116,7 @@ func readInto[T any](b *pgx.Batch, into *[]T, sql string, args ...any) {
 func (s SystemDB) QueueAfter(ctx context.Context, places []Place, limit int) ([][]QueuedRun, error) {
 	const ready = `SELECT ` + queuedColumns + ` FROM runs r WHERE r.workspace_id = $1 AND r.state = 'queued' AND r.not_before IS NULL `
 	found := make([][]QueuedRun, len(places))
-	err := s.readTogether(ctx, func(b *pgx.Batch) {
+	err := s.door.ReadTogether(ctx, func(b *pgx.Batch) {
 		for i, from := range places {
 			if from.RunID.IsZero() {
 				from.Priority = math.MaxInt32
@@ -152,7 +143,7 @@ func (s SystemDB) RunsNow(ctx context.Context, runs []RunRef) ([]RunNow, error) 
 	}
 	var leased []LeasedRun
 	var queued []QueuedRun
-	err := s.readTogether(ctx, func(b *pgx.Batch) {
+	err := s.door.ReadTogether(ctx, func(b *pgx.Batch) {
 		readInto(b, &leased, named(leasedColumns, inHand), workspaces, ids)
 		readInto(b, &queued, named(queuedColumns, `r.state = 'queued'`), workspaces, ids)
 	})
@@ -177,7 +168,7 @@ func (s SystemDB) RunsNow(ctx context.Context, runs []RunRef) ([]RunNow, error) 
 // Lately returns what was queued so lately, at most so many: what a lost hint was
 // about.
 func (s SystemDB) Lately(ctx context.Context, within time.Duration, limit int) ([]QueuedRun, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectLately, within.Milliseconds(), limit)
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[QueuedRun], selectLately, within.Milliseconds(), limit)
 }
 
 // The times are compared with now(), which an index can be searched by: with
@@ -205,16 +196,16 @@ const (
 // Soon returns the runs that wait for a time that comes so soon, or has come, the
 // next ones first.
 func (s SystemDB) Soon(ctx context.Context, within time.Duration, limit int) ([]QueuedRun, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[QueuedRun], selectSoon, within.Milliseconds(), limit)
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[QueuedRun], selectSoon, within.Milliseconds(), limit)
 }
 
 // Ready makes runs that have been due for so long, and were not leased, ordinary
 // ones of their queues, at most so many, and returns whose they are.
 func (s SystemDB) Ready(ctx context.Context, overdue time.Duration, limit int) ([]corp.WorkspaceID, error) {
-	return querySystem(ctx, s, pgx.RowTo[corp.WorkspaceID], makeReady, overdue.Milliseconds(), limit)
+	return door.QuerySystem(ctx, s.door, pgx.RowTo[corp.WorkspaceID], makeReady, overdue.Milliseconds(), limit)
 }
 
 // Leased returns all runs that take up a slot.
 func (s SystemDB) Leased(ctx context.Context) ([]LeasedRun, error) {
-	return querySystem(ctx, s, pgx.RowToStructByName[LeasedRun], `SELECT `+leasedColumns+` FROM runs r WHERE `+inHand)
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[LeasedRun], `SELECT `+leasedColumns+` FROM runs r WHERE `+inHand)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // RetryTask gives a task that failed, died or was cancelled one more attempt, at
@@ -27,7 +28,7 @@ func (w WorkspaceDB) RedriveTask(ctx context.Context, actor corp.Actor, id corp.
 }
 
 func (w WorkspaceDB) onceMore(ctx context.Context, a again, id corp.TaskID) (task corp.Task, err error) {
-	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
+	err = w.door.InLane(ctx, door.LaneOfTasks, func(tx pgx.Tx) error {
 		tasks, err := w.lockAgain(ctx, tx, []corp.TaskID{id})
 		switch {
 		case err != nil:
@@ -73,8 +74,8 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 	if f.State != corp.TaskDead && f.State != corp.TaskFailed {
 		return done, corp.Invalid("state", "Only dead or failed tasks can be redriven.", "Say dead or failed.")
 	}
-	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
-		found, err := collect(ctx, tx, pgx.RowTo[corp.TaskID], `
+	err = w.door.InLane(ctx, door.LaneOfTasks, func(tx pgx.Tx) error {
+		found, err := door.Collect(ctx, tx, pgx.RowTo[corp.TaskID], `
 			SELECT t.id FROM tasks t
 			WHERE t.workspace_id = $1 AND t.state = $2 AND (t.deadline_at IS NULL OR t.deadline_at > clock_timestamp()) AND NOT `+sourceGone+`
 				AND ($3::uuid IS NULL OR t.agent_id = $3) AND ($4::uuid IS NULL OR t.batch_id = $4) AND ($5::uuid IS NULL OR t.schedule_id = $5)
@@ -84,7 +85,7 @@ func (w WorkspaceDB) RedriveTasks(ctx context.Context, actor corp.Actor, f Redri
 					SELECT true FROM task_dependencies d
 					CROSS JOIN LATERAL (SELECT p.state FROM tasks p WHERE p.workspace_id = $1 AND p.id = d.depends_on LIMIT 1) p
 					WHERE d.workspace_id = $1 AND d.task_id = t.id AND d.on_failure = 'cancel' AND p.state IN ('failed', 'cancelled', 'dead') LIMIT 1) IS NULL
-			ORDER BY t.id LIMIT $8`, w.ws, f.State, f.Agent, f.Batch, f.Schedule, f.CreatedBefore, string(f.Reason), f.Limit+1, f.EndedBefore)
+			ORDER BY t.id LIMIT $8`, w.door.ID, f.State, f.Agent, f.Batch, f.Schedule, f.CreatedBefore, string(f.Reason), f.Limit+1, f.EndedBefore)
 		if err != nil {
 			return err
 		}
@@ -142,8 +143,8 @@ func (w WorkspaceDB) lockAgain(ctx context.Context, tx pgx.Tx, ids []corp.TaskID
 		TaskID, DependsOn corp.TaskID
 		OnFailure         string
 	}
-	links, err := collect(ctx, tx, pgx.RowToStructByName[link], `
-		SELECT task_id, depends_on, on_failure FROM task_dependencies WHERE workspace_id = $1 AND task_id = ANY($2) ORDER BY task_id, depends_on`, w.ws, ids)
+	links, err := door.Collect(ctx, tx, pgx.RowToStructByName[link], `
+		SELECT task_id, depends_on, on_failure FROM task_dependencies WHERE workspace_id = $1 AND task_id = ANY($2) ORDER BY task_id, depends_on`, w.door.ID, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +152,8 @@ func (w WorkspaceDB) lockAgain(ctx context.Context, tx pgx.Tx, ids []corp.TaskID
 	for _, l := range links {
 		all = append(all, l.DependsOn)
 	}
-	rows, err := collect(ctx, tx, pgx.RowToStructByNameLax[againTask], `
-		SELECT id, state, attempts, coalesce(deadline_at <= clock_timestamp(), false) AS late, `+sourceGone+` AS gone FROM tasks t WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, w.ws, all)
+	rows, err := door.Collect(ctx, tx, pgx.RowToStructByNameLax[againTask], `
+		SELECT id, state, attempts, coalesce(deadline_at <= clock_timestamp(), false) AS late, `+sourceGone+` AS gone FROM tasks t WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, w.door.ID, all)
 	if err != nil {
 		return nil, err
 	}
@@ -205,28 +206,28 @@ func (w WorkspaceDB) queueAgain(ctx context.Context, tx pgx.Tx, a again, tasks [
 	if a.redrive {
 		said = "Redriven by " + string(a.actor) + "."
 	}
-	var events []event
+	var events []door.Event
 	for i, t := range tasks {
 		if a.redrive {
-			events = append(events, event{"task.redriven", t.ID, corp.RunID{}, why{Attempt: t.Attempts, Detail: said}})
+			events = append(events, door.Event{Kind: "task.redriven", Task: t.ID, Run: corp.RunID{}, Data: door.Why{Attempt: t.Attempts, Detail: said}})
 		}
 		if t.open > 0 {
 			blocked, details[t.ID.UUID()] = append(blocked, t.ID), blockedBy(t.open)
-			events = append(events, event{"task.blocked", t.ID, corp.RunID{}, why{t.Attempts, corp.ReasonDependency, blockedBy(t.open)}})
+			events = append(events, door.Event{Kind: "task.blocked", Task: t.ID, Run: corp.RunID{}, Data: door.Why{Attempt: t.Attempts, Reason: corp.ReasonDependency, Detail: blockedBy(t.open)}})
 			continue
 		}
 		ready, runs[t.ID.UUID()], details[t.ID.UUID()] = append(ready, t.ID), fresh[i].UUID(), said
-		because := why{t.Attempts + 1, corp.ReasonRetry, said}
-		events = append(events, event{"task.queued", t.ID, fresh[i], because}, event{"run.queued", t.ID, fresh[i], because})
+		because := door.Why{Attempt: t.Attempts + 1, Reason: corp.ReasonRetry, Detail: said}
+		events = append(events, door.Event{Kind: "task.queued", Task: t.ID, Run: fresh[i], Data: because}, door.Event{Kind: "run.queued", Task: t.ID, Run: fresh[i], Data: because})
 	}
 	const anew = `detail = $3::jsonb ->> id::text, cancel_requested_at = NULL, cancel_requested_by = NULL, finished_at = NULL,
 		redrives = redrives + CASE WHEN $4 THEN 1 ELSE 0 END, attempts_granted = CASE WHEN $4 THEN attempts + max_attempts ELSE attempts_granted END`
-	var b batch
+	var b door.Batch
 	b.Queue(`
 		UPDATE tasks SET state = 'queued', reason = 'retry', attempts = attempts + 1, run_id = ($5::jsonb ->> id::text)::uuid, `+anew+`
-		WHERE workspace_id = $1 AND id = ANY($2)`, w.ws, ready, details, a.redrive, runs)
-	b.Queue(`UPDATE tasks SET state = 'blocked', reason = 'dependency', `+anew+` WHERE workspace_id = $1 AND id = ANY($2)`, w.ws, blocked, details, a.redrive)
-	queueRuns(&b, w.ws, ready, a.actor, nil)
-	queueEvents(&b, w.ws, events...)
-	return send(ctx, tx, &b)
+		WHERE workspace_id = $1 AND id = ANY($2)`, w.door.ID, ready, details, a.redrive, runs)
+	b.Queue(`UPDATE tasks SET state = 'blocked', reason = 'dependency', `+anew+` WHERE workspace_id = $1 AND id = ANY($2)`, w.door.ID, blocked, details, a.redrive)
+	queueRuns(&b, w.door.ID, ready, a.actor, nil)
+	door.QueueEvents(&b, w.door.ID, events...)
+	return door.Send(ctx, tx, &b)
 }

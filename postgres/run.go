@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 const runFields = `
@@ -44,22 +45,22 @@ func readRun(row pgx.CollectableRow, more ...any) (r corp.Run, err error) {
 
 // Run returns one run.
 func (w WorkspaceDB) Run(ctx context.Context, id corp.RunID) (corp.Run, error) {
-	return queryOne(ctx, w, "run", scanRun, selectRuns+`WHERE r.workspace_id = $1 AND r.id = $2`, id)
+	return door.QueryOne(ctx, w.door, "run", scanRun, selectRuns+`WHERE r.workspace_id = $1 AND r.id = $2`, id)
 }
 
 // Runs lists the runs of a task, or of the workspace for the zero task, newest first.
 func (w WorkspaceDB) Runs(ctx context.Context, task corp.TaskID, p corp.Page) (corp.List[corp.Run], error) {
-	from, limit, err := start(p)
+	from, limit, err := door.Start(p)
 	if err != nil {
 		return corp.List[corp.Run]{}, err
 	}
-	where, args := `WHERE r.workspace_id = $1 AND (r.created_at, r.id) < ($2, $3)`, []any{from.at, from.id, limit + 1}
+	where, args := `WHERE r.workspace_id = $1 AND (r.created_at, r.id) < ($2, $3)`, []any{from.At, from.ID, limit + 1}
 	if !task.IsZero() {
 		args = append(args, task)
 		where += ` AND r.task_id = $5`
 	}
-	found, err := query(ctx, w, scanRun, selectRuns+where+` ORDER BY r.created_at DESC, r.id DESC LIMIT $4`, args...)
-	return page(found, limit, func(r corp.Run) position { return position{r.CreatedAt, r.ID} }), err
+	found, err := door.Query(ctx, w.door, scanRun, selectRuns+where+` ORDER BY r.created_at DESC, r.id DESC LIMIT $4`, args...)
+	return door.Page(found, limit, func(r corp.Run) door.Position { return door.At(r.CreatedAt, r.ID) }), err
 }
 
 // held is a run under its lock, with why it must stop.
@@ -71,13 +72,13 @@ type held struct {
 
 // lockRun takes the lock that follows the task's.
 func (w WorkspaceDB) lockRun(ctx context.Context, tx pgx.Tx, id corp.RunID) (h held, err error) {
-	var b batch
+	var b door.Batch
 	w.queueLockRun(&b, id, &h)
-	return h, send(ctx, tx, &b)
+	return h, door.Send(ctx, tx, &b)
 }
 
-func (w WorkspaceDB) queueLockRun(b *batch, id corp.RunID, into *held) {
-	b.Queue(`SELECT `+runFields+`, r.stop_reason, r.stop_detail FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 FOR NO KEY UPDATE`, w.ws, id).Query(func(rows pgx.Rows) error {
+func (w WorkspaceDB) queueLockRun(b *door.Batch, id corp.RunID, into *held) {
+	b.Queue(`SELECT `+runFields+`, r.stop_reason, r.stop_detail FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 FOR NO KEY UPDATE`, w.door.ID, id).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h held, err error) {
 			h.Run, err = readRun(row, &h.StopReason, &h.StopDetail)
 			return h, err
@@ -93,19 +94,19 @@ func (w WorkspaceDB) queueLockRun(b *batch, id corp.RunID, into *held) {
 }
 
 func (w WorkspaceDB) run(ctx context.Context, tx pgx.Tx, id corp.RunID) (corp.Run, error) {
-	return collectOne(ctx, tx, "run", scanRun, selectRuns+`WHERE r.workspace_id = $1 AND r.id = $2`, w.ws, id)
+	return door.CollectOne(ctx, tx, "run", scanRun, selectRuns+`WHERE r.workspace_id = $1 AND r.id = $2`, w.door.ID, id)
 }
 
 // lockBoth takes the locks of a run's task and of the run, in this order.
 func (w WorkspaceDB) lockBoth(ctx context.Context, tx pgx.Tx, id corp.RunID) (task corp.Task, run held, err error) {
 	const ofRun = `(SELECT r.task_id FROM runs r WHERE r.workspace_id = $1 AND r.id = $2)`
-	var b batch
-	b.Queue(`SELECT FROM tasks WHERE workspace_id = $1 AND id = `+ofRun+` FOR NO KEY UPDATE`, w.ws, id)
+	var b door.Batch
+	b.Queue(`SELECT FROM tasks WHERE workspace_id = $1 AND id = `+ofRun+` FOR NO KEY UPDATE`, w.door.ID, id)
 	w.queueLockRun(&b, id, &run)
 	// A statement of its own, which sees what was committed while the others waited.
-	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = `+ofRun, w.ws, id).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = `+ofRun, w.door.ID, id).Query(func(rows pgx.Rows) (err error) {
 		task, err = pgx.CollectExactlyOneRow(rows, scanTask)
 		return err
 	})
-	return task, run, send(ctx, tx, &b)
+	return task, run, door.Send(ctx, tx, &b)
 }

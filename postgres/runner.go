@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // offlineAfter is how long a runner may be silent before it is shown as offline:
@@ -31,17 +32,17 @@ func (w WorkspaceDB) RegisterRunner(ctx context.Context, actor corp.Actor, r cor
 	if err != nil {
 		return made, err
 	}
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		type registered struct {
 			ID  corp.RunnerID
 			New bool
 		}
-		found, err := collect(ctx, tx, pgx.RowToStructByName[registered], `
+		found, err := door.Collect(ctx, tx, pgx.RowToStructByName[registered], `
 			INSERT INTO runners (workspace_id, id, name, instance, slots, labels, runtimes, sandbox, version, protocol, created_by)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 			ON CONFLICT (workspace_id, instance) DO UPDATE SET seen_at = clock_timestamp() WHERE runners.created_by = excluded.created_by
 			RETURNING id, xmax = 0 AS new`,
-			w.ws, corp.NewID[corp.RunnerID](), r.Name, r.Instance, r.Slots, orEmpty(r.Labels), orEmpty(r.Runtimes), r.Sandbox, r.Version, protocol, actor)
+			w.door.ID, corp.NewID[corp.RunnerID](), r.Name, r.Instance, r.Slots, door.OrEmpty(r.Labels), door.OrEmpty(r.Runtimes), r.Sandbox, r.Version, protocol, actor)
 		if err != nil {
 			return err
 		}
@@ -49,11 +50,12 @@ func (w WorkspaceDB) RegisterRunner(ctx context.Context, actor corp.Actor, r cor
 			return instanceTaken()
 		}
 		reg := found[0]
-		made, err = collectOne(ctx, tx, "runner", pgx.RowToStructByName[corp.Runner], selectRunners+`WHERE id = $3`, w.ws, offlineAfter.Milliseconds(), reg.ID)
+		made, err = door.CollectOne(ctx, tx, "runner", pgx.RowToStructByName[corp.Runner], selectRunners+`WHERE id = $3`, w.door.ID, offlineAfter.Milliseconds(), reg.ID)
 		if err != nil || !reg.New {
 			return err
 		}
-		return w.emit(ctx, tx, event{kind: "runner.registered", data: about{made.ID.String(), made.Name, actor}})
+		w.door.Emit(tx, door.Event{Kind: "runner.registered", Data: door.About{ID: made.ID.String(), Name: made.Name, By: actor}})
+		return nil
 	})
 	return made, err
 }
@@ -68,12 +70,12 @@ const ownRunner = `SELECT id, name, labels, runtimes FROM `
 // OwnRunner returns a runner of the workspace that this actor registered. Another
 // actor's is not found, like one that never was.
 func (w WorkspaceDB) OwnRunner(ctx context.Context, actor corp.Actor, id corp.RunnerID) (KnownRunner, error) {
-	return queryOne(ctx, w, "runner", pgx.RowToStructByName[KnownRunner], ownRunner+`runners WHERE workspace_id = $1 AND id = $2 AND created_by = $3`, id, actor)
+	return door.QueryOne(ctx, w.door, "runner", pgx.RowToStructByName[KnownRunner], ownRunner+`runners WHERE workspace_id = $1 AND id = $2 AND created_by = $3`, id, actor)
 }
 
 // OwnPoolRunner is OwnRunner for a runner of the installation.
 func (s SystemDB) OwnPoolRunner(ctx context.Context, actor corp.Actor, id corp.RunnerID) (KnownRunner, error) {
-	found, err := querySystem(ctx, s, pgx.RowToStructByName[KnownRunner], ownRunner+`pool_runners WHERE id = $1 AND created_by = $2 AND created_by <> ''`, id, actor)
+	found, err := door.QuerySystem(ctx, s.door, pgx.RowToStructByName[KnownRunner], ownRunner+`pool_runners WHERE id = $1 AND created_by = $2 AND created_by <> ''`, id, actor)
 	if err == nil && len(found) == 0 {
 		err = corp.NotFound("runner")
 	}
@@ -98,13 +100,13 @@ const selectRunners = `
 // Runners lists the runners that can carry out the workspace's runs, newest
 // first: its own and the pool's.
 func (w WorkspaceDB) Runners(ctx context.Context, p corp.Page) (corp.List[corp.Runner], error) {
-	from, limit, err := start(p)
+	from, limit, err := door.Start(p)
 	if err != nil {
 		return corp.List[corp.Runner]{}, err
 	}
-	found, err := query(ctx, w, pgx.RowToStructByName[corp.Runner], selectRunners+`
-		WHERE (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5`, offlineAfter.Milliseconds(), from.at, from.id, limit+1)
-	return page(found, limit, func(r corp.Runner) position { return position{r.CreatedAt, r.ID} }), err
+	found, err := door.Query(ctx, w.door, pgx.RowToStructByName[corp.Runner], selectRunners+`
+		WHERE (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5`, offlineAfter.Milliseconds(), from.At, from.ID, limit+1)
+	return door.Page(found, limit, func(r corp.Runner) door.Position { return door.At(r.CreatedAt, r.ID) }), err
 }
 
 // RegisterPoolRunner makes a runner of the installation known, which serves every
@@ -114,11 +116,12 @@ func (s SystemDB) RegisterPoolRunner(ctx context.Context, actor corp.Actor, r co
 	if err != nil {
 		return corp.Runner{}, err
 	}
-	found, err := querySystem(ctx, s, pgx.RowToStructByName[corp.Runner], `
+	door.Describe(ctx, r.Instance, nil)
+	found, err := door.QuerySystem(ctx, s.door, pgx.RowToStructByName[corp.Runner], `
 		INSERT INTO pool_runners (id, name, instance, slots, labels, runtimes, sandbox, version, protocol, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp() WHERE pool_runners.created_by = excluded.created_by
 		RETURNING id, name, true AS pool, CASE WHEN draining THEN 'draining' ELSE 'online' END AS state, slots, labels, sandbox, version, protocol, 0 AS leased, created_at, seen_at`,
-		corp.NewID[corp.RunnerID](), r.Name, r.Instance, r.Slots, orEmpty(r.Labels), orEmpty(r.Runtimes), r.Sandbox, r.Version, protocol, actor)
+		corp.NewID[corp.RunnerID](), r.Name, r.Instance, r.Slots, door.OrEmpty(r.Labels), door.OrEmpty(r.Runtimes), r.Sandbox, r.Version, protocol, actor)
 	if err == nil && len(found) == 0 {
 		err = instanceTaken()
 	}
@@ -136,7 +139,7 @@ func (s SystemDB) TouchRunner(ctx context.Context, runner corp.RunnerID, ws corp
 	if !ws.IsZero() {
 		sql, args = `UPDATE runners SET seen_at = clock_timestamp(), free = $2, draining = $3 WHERE id = $1 AND workspace_id = $4`, append(args, ws)
 	}
-	n, err := execSystem(ctx, s, sql, args...)
+	n, err := door.ExecSystem(ctx, s.door, sql, args...)
 	if err == nil && n == 0 {
 		err = corp.NotFound("runner")
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 	"github.com/genericcorp/corp/timetable"
 )
 
@@ -32,19 +33,23 @@ func (w WorkspaceDB) CreateSchedule(ctx context.Context, actor corp.Actor, spec 
 		return made, fmt.Errorf("write a schedule's task: %w", err)
 	}
 	id := corp.NewID[corp.ScheduleID]()
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
+		if err := w.oneMore(ctx, tx, lockSchedules, countSchedules, noRoomForSchedule); err != nil {
+			return err
+		}
 		next, err := nextTime(ctx, tx, table, spec.Paused, nil)
 		if err != nil {
 			return err
 		}
-		made, err = collectOne(ctx, tx, "schedule", scanSchedule, `
+		made, err = door.CollectOne(ctx, tx, "schedule", scanSchedule, `
 			INSERT INTO schedules (workspace_id, id, name, cron, time_zone, missed, spec, source_id, paused, next_at, created_by)
 			VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $10, $11) RETURNING `+scheduleColumns,
-			w.ws, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Task.SourceID, spec.Paused, next, actor)
+			w.door.ID, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Task.SourceID, spec.Paused, next, actor)
 		if err != nil {
 			return err
 		}
-		return w.emit(ctx, tx, event{kind: "schedule.created", data: about{id.String(), spec.Name, actor}})
+		w.door.Emit(tx, door.Event{Kind: "schedule.created", Data: door.About{ID: id.String(), Name: spec.Name, By: actor}})
+		return nil
 	})
 	return made, err
 }
@@ -107,9 +112,9 @@ func (w WorkspaceDB) UpdateSchedule(ctx context.Context, actor corp.Actor, id co
 			return made, err
 		}
 	}
-	err = w.in(ctx, func(tx pgx.Tx) error {
-		now, err := collectOne(ctx, tx, "schedule", scanSchedule, `
-			SELECT `+scheduleColumns+` FROM schedules WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL FOR NO KEY UPDATE`, w.ws, id)
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
+		now, err := door.CollectOne(ctx, tx, "schedule", scanSchedule, `
+			SELECT `+scheduleColumns+` FROM schedules WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL FOR NO KEY UPDATE`, w.door.ID, id)
 		if err != nil {
 			return err
 		}
@@ -128,14 +133,15 @@ func (w WorkspaceDB) UpdateSchedule(ctx context.Context, actor corp.Actor, id co
 		if err != nil {
 			return fmt.Errorf("write a schedule's task: %w", err)
 		}
-		made, err = collectOne(ctx, tx, "schedule", scanSchedule, `
+		made, err = door.CollectOne(ctx, tx, "schedule", scanSchedule, `
 			UPDATE schedules SET name = $3, cron = $4, time_zone = $5, missed = $6, spec = $7::text::json, source_id = $8, paused = $9, next_at = $10
 			WHERE workspace_id = $1 AND id = $2 RETURNING `+scheduleColumns,
-			w.ws, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Task.SourceID, spec.Paused, next)
+			w.door.ID, id, spec.Name, spec.Cron, spec.TimeZone, spec.Missed, string(text), spec.Task.SourceID, spec.Paused, next)
 		if err != nil {
 			return err
 		}
-		return w.emit(ctx, tx, event{kind: "schedule.updated", data: about{id.String(), spec.Name, actor}})
+		w.door.Emit(tx, door.Event{Kind: "schedule.updated", Data: door.About{ID: id.String(), Name: spec.Name, By: actor}})
+		return nil
 	})
 	return made, err
 }
@@ -159,21 +165,22 @@ func take[T any](to, from *T) {
 // ArchiveSchedule ends a schedule: it submits nothing any more, and its name is
 // free again. Its tasks stay. Archiving twice changes nothing.
 func (w WorkspaceDB) ArchiveSchedule(ctx context.Context, actor corp.Actor, id corp.ScheduleID) (made corp.Schedule, err error) {
-	err = w.in(ctx, func(tx pgx.Tx) error {
-		changed, err := archive(ctx, tx, w.ws, "schedules", id)
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
+		changed, err := archive(ctx, tx, w.door.ID, "schedules", id)
 		if err != nil {
 			return err
 		}
 		if changed {
-			if _, err := tx.Exec(ctx, `UPDATE schedules SET next_at = NULL WHERE workspace_id = $1 AND id = $2`, w.ws, id); err != nil {
+			if _, err := tx.Exec(ctx, `UPDATE schedules SET next_at = NULL WHERE workspace_id = $1 AND id = $2`, w.door.ID, id); err != nil {
 				return err
 			}
 		}
-		made, err = collectOne(ctx, tx, "schedule", scanSchedule, `SELECT `+scheduleColumns+` FROM schedules WHERE workspace_id = $1 AND id = $2`, w.ws, id)
+		made, err = door.CollectOne(ctx, tx, "schedule", scanSchedule, `SELECT `+scheduleColumns+` FROM schedules WHERE workspace_id = $1 AND id = $2`, w.door.ID, id)
 		if err != nil || !changed {
 			return err
 		}
-		return w.emit(ctx, tx, event{kind: "schedule.archived", data: about{id.String(), made.Name, actor}})
+		w.door.Emit(tx, door.Event{Kind: "schedule.archived", Data: door.About{ID: id.String(), Name: made.Name, By: actor}})
+		return nil
 	})
 	return made, err
 }
@@ -182,19 +189,19 @@ func (w WorkspaceDB) ArchiveSchedule(ctx context.Context, actor corp.Actor, id c
 // has this name now.
 func (w WorkspaceDB) Schedule(ctx context.Context, nameOrID string) (corp.Schedule, error) {
 	id, _ := corp.ParseID[corp.ScheduleID](nameOrID) // a name: the zero id, which is nobody's
-	return queryOne(ctx, w, "schedule", scanSchedule, `
+	return door.QueryOne(ctx, w.door, "schedule", scanSchedule, `
 		SELECT `+scheduleColumns+` FROM schedules WHERE workspace_id = $1 AND (id = $2 OR name = $3 AND archived_at IS NULL)`, id, nameOrID)
 }
 
 // Schedules lists the schedules that are not archived, newest first.
 func (w WorkspaceDB) Schedules(ctx context.Context, p corp.Page) (corp.List[corp.Schedule], error) {
-	from, limit, err := start(p)
+	from, limit, err := door.Start(p)
 	if err != nil {
 		return corp.List[corp.Schedule]{}, err
 	}
-	found, err := query(ctx, w, scanSchedule, `
+	found, err := door.Query(ctx, w.door, scanSchedule, `
 		SELECT `+scheduleColumns+` FROM schedules
 		WHERE workspace_id = $1 AND archived_at IS NULL AND (created_at, id) < ($2, $3)
-		ORDER BY created_at DESC, id DESC LIMIT $4`, from.at, from.id, limit+1)
-	return page(found, limit, func(s corp.Schedule) position { return position{s.CreatedAt, s.ID} }), err
+		ORDER BY created_at DESC, id DESC LIMIT $4`, from.At, from.ID, limit+1)
+	return door.Page(found, limit, func(s corp.Schedule) door.Position { return door.At(s.CreatedAt, s.ID) }), err
 }

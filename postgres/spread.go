@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // spreading is how the end of some tasks reaches others. Who follows a task that
@@ -27,8 +28,8 @@ type spreading struct {
 
 	locked map[corp.TaskID]lockedTask
 	fallen []fallen
-	b      batch
-	events []event
+	b      door.Batch
+	events []door.Event
 }
 
 // lockedTask is what stands in a task's row under our lock.
@@ -59,7 +60,7 @@ func (w WorkspaceDB) cancel(ctx context.Context, tx pgx.Tx, actor corp.Actor, ro
 
 // ended carries on the end of a task that was made final in this transaction, and
 // writes the events of both.
-func (w WorkspaceDB) ended(ctx context.Context, tx pgx.Tx, task corp.TaskID, said []event) error {
+func (w WorkspaceDB) ended(ctx context.Context, tx pgx.Tx, task corp.TaskID, said []door.Event) error {
 	s := spreading{w: w, tx: tx, actor: corp.ActorSystem, origin: []corp.TaskID{task}, events: said}
 	if err := s.run(ctx); err != nil {
 		return err
@@ -92,13 +93,13 @@ func (s *spreading) run(ctx context.Context) error {
 
 // flush sends what was queued so far, so that later statements see it.
 func (s *spreading) flush(ctx context.Context) error {
-	err := send(ctx, s.tx, &s.b)
-	s.b = batch{}
+	err := door.Send(ctx, s.tx, &s.b)
+	s.b = door.Batch{}
 	return err
 }
 
 func (s *spreading) finish(ctx context.Context) error {
-	queueEvents(&s.b, s.w.ws, s.events...)
+	door.QueueEvents(&s.b, s.w.door.ID, s.events...)
 	return s.flush(ctx)
 }
 
@@ -108,7 +109,7 @@ func (s *spreading) finish(ctx context.Context) error {
 func (s *spreading) reach(ctx context.Context) (err error) {
 	s.locked = map[corp.TaskID]lockedTask{}
 	for {
-		s.fallen, err = collect(ctx, s.tx, pgx.RowToStructByName[fallen], `
+		s.fallen, err = door.Collect(ctx, s.tx, pgx.RowToStructByName[fallen], `
 			WITH RECURSIVE hit (id, ends, tree) AS (
 				SELECT t.id, CASE WHEN $3 THEN t.state IN ('queued', 'blocked') ELSE t.state <> 'succeeded' END, $3 OR t.state = 'cancelled'
 				FROM tasks t WHERE t.workspace_id = $1 AND t.id = ANY($2)
@@ -122,7 +123,7 @@ func (s *spreading) reach(ctx context.Context) (err error) {
 					SELECT t.id, t.state IN ('queued', 'blocked') FROM tasks t WHERE hit.tree AND t.workspace_id = $1 AND t.parent_id = hit.id
 				) n
 			)
-			SELECT id, ends, tree FROM hit`, s.w.ws, s.origin, s.asked)
+			SELECT id, ends, tree FROM hit`, s.w.door.ID, s.origin, s.asked)
 		if err != nil {
 			return fmt.Errorf("find what falls: %w", err)
 		}
@@ -135,9 +136,9 @@ func (s *spreading) reach(ctx context.Context) (err error) {
 		if len(fresh) == 0 {
 			return nil
 		}
-		rows, err := collect(ctx, s.tx, pgx.RowToStructByName[lockedTask], `
+		rows, err := door.Collect(ctx, s.tx, pgx.RowToStructByName[lockedTask], `
 			SELECT id, state, run_id, attempts, parent_id FROM tasks
-			WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, s.w.ws, fresh)
+			WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, s.w.door.ID, fresh)
 		if err != nil {
 			return fmt.Errorf("lock what falls: %w", err)
 		}
@@ -206,9 +207,9 @@ func (s *spreading) causes(ctx context.Context, tasks, failed []corp.TaskID) (ma
 		return nil, nil
 	}
 	type link struct{ TaskID, DependsOn corp.TaskID }
-	links, err := collect(ctx, s.tx, pgx.RowToStructByName[link], `
+	links, err := door.Collect(ctx, s.tx, pgx.RowToStructByName[link], `
 		SELECT DISTINCT ON (task_id) task_id, depends_on FROM task_dependencies
-		WHERE workspace_id = $1 AND task_id = ANY($2) AND depends_on = ANY($3) AND on_failure = 'cancel' ORDER BY task_id, depends_on`, s.w.ws, tasks, failed)
+		WHERE workspace_id = $1 AND task_id = ANY($2) AND depends_on = ANY($3) AND on_failure = 'cancel' ORDER BY task_id, depends_on`, s.w.door.ID, tasks, failed)
 	causes := make(map[corp.TaskID]corp.TaskID, len(links))
 	for _, l := range links {
 		causes[l.TaskID] = l.DependsOn
@@ -229,28 +230,28 @@ func (s *spreading) queueEnds(tasks []falling) {
 	for _, t := range tasks {
 		ids = append(ids, t.ID)
 		reasons[t.ID.UUID()], details[t.ID.UUID()] = string(t.reason), t.detail
-		because := why{t.Attempts, t.reason, t.detail}
+		because := door.Why{Attempt: t.Attempts, Reason: t.reason, Detail: t.detail}
 		if t.State == corp.TaskQueued {
 			runs = append(runs, t.RunID)
 			reasons[t.RunID.UUID()], details[t.RunID.UUID()] = string(t.reason), t.detail
-			s.events = append(s.events, event{"run.cancelled", t.ID, t.RunID, because})
+			s.events = append(s.events, door.Event{Kind: "run.cancelled", Task: t.ID, Run: t.RunID, Data: because})
 		}
-		s.events = append(s.events, event{"task.cancelled", t.ID, t.RunID, because})
+		s.events = append(s.events, door.Event{Kind: "task.cancelled", Task: t.ID, Run: t.RunID, Data: because})
 	}
 	const cancelled = `state = 'cancelled', reason = $3::jsonb ->> id::text, detail = $4::jsonb ->> id::text, finished_at = clock_timestamp()`
 	s.b.Queue(`
 		UPDATE tasks SET `+cancelled+`, cancel_requested_at = coalesce(cancel_requested_at, now()), cancel_requested_by = coalesce(cancel_requested_by, $5)
-		WHERE workspace_id = $1 AND id = ANY($2)`, s.w.ws, ids, reasons, details, s.actor)
+		WHERE workspace_id = $1 AND id = ANY($2)`, s.w.door.ID, ids, reasons, details, s.actor)
 	if len(runs) == 0 {
 		return
 	}
-	s.b.Queue(`UPDATE runs SET `+cancelled+`, not_before = NULL WHERE workspace_id = $1 AND id = ANY($2)`, s.w.ws, runs, reasons, details)
+	s.b.Queue(`UPDATE runs SET `+cancelled+`, not_before = NULL WHERE workspace_id = $1 AND id = ANY($2)`, s.w.door.ID, runs, reasons, details)
 	if len(runs) > fewRuns {
-		queueWake(&s.b, s.w.ws)
+		queueWake(&s.b, s.w.door.ID)
 		return
 	}
 	for _, run := range runs {
-		s.b.say(Notice{Kind: NoticeQueue, Workspace: s.w.ws, Run: run, Ended: true})
+		s.b.Say(Notice{Kind: NoticeQueue, Workspace: s.w.door.ID, Run: run, Ended: true})
 	}
 }
 
@@ -268,9 +269,9 @@ func (s *spreading) queueStops(tasks []falling) {
 	}
 	s.b.Queue(`
 		UPDATE tasks SET cancel_requested_at = now(), cancel_requested_by = $3
-		WHERE workspace_id = $1 AND id = ANY($2) AND cancel_requested_at IS NULL`, s.w.ws, ids, s.actor)
-	s.b.Queue(`SELECT FROM runs WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, s.w.ws, runs)
+		WHERE workspace_id = $1 AND id = ANY($2) AND cancel_requested_at IS NULL`, s.w.door.ID, ids, s.actor)
+	s.b.Queue(`SELECT FROM runs WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR NO KEY UPDATE`, s.w.door.ID, runs)
 	s.b.Queue(`
 		UPDATE runs SET stop_reason = 'cancelled', stop_detail = $3::jsonb ->> id::text, stop_at = clock_timestamp()
-		WHERE workspace_id = $1 AND id = ANY($2) AND stop_reason = '' AND state IN ('leased', 'running', 'waiting')`, s.w.ws, runs, details)
+		WHERE workspace_id = $1 AND id = ANY($2) AND stop_reason = '' AND state IN ('leased', 'running', 'waiting')`, s.w.door.ID, runs, details)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // SaveSteps adds steps to a journal of the run's task, under the epoch of its
@@ -21,12 +22,12 @@ func (w WorkspaceDB) SaveSteps(ctx context.Context, run corp.RunID, epoch int64,
 	if err != nil {
 		return err
 	}
-	return w.in(ctx, func(tx pgx.Tx) error {
+	return w.door.In(ctx, func(tx pgx.Tx) error {
 		var task corp.TaskID
 		// FOR SHARE: no next epoch can begin, and read the journal, while this one writes.
 		err := tx.QueryRow(ctx, `
 			SELECT task_id FROM runs WHERE workspace_id = $1 AND id = $2 AND epoch = $3 AND state IN ('leased', 'running', 'waiting') FOR SHARE`,
-			w.ws, run, epoch).Scan(&task)
+			w.door.ID, run, epoch).Scan(&task)
 		if err != nil {
 			return w.leaseLost(ctx, tx, run, err)
 		}
@@ -37,7 +38,7 @@ func (w WorkspaceDB) SaveSteps(ctx context.Context, run corp.RunID, epoch int64,
 			INSERT INTO steps (workspace_id, task_id, journal, key, run_id, epoch, output, bytes, at)
 			SELECT $1, $2, $3, x.key, $4, $5, x.output::json, x.bytes, clock_timestamp()
 			FROM unnest($6::text[], $7::text[], $8::bigint[]) AS x (key, output, bytes) ON CONFLICT DO NOTHING`,
-			w.ws, task, journal, run, epoch, rows.keys, rows.outputs, rows.bytes)
+			w.door.ID, task, journal, run, epoch, rows.keys, rows.outputs, rows.bytes)
 		return err
 	})
 }
@@ -48,7 +49,7 @@ func (w WorkspaceDB) roomFor(ctx context.Context, tx pgx.Tx, task corp.TaskID, j
 	var bytes int64
 	err := tx.QueryRow(ctx, `
 		SELECT (SELECT coalesce(max(journal), 0) FROM steps WHERE workspace_id = $1 AND task_id = $2), count(*), coalesce(sum(bytes), 0)
-		FROM steps WHERE workspace_id = $1 AND task_id = $2 AND journal = $3`, w.ws, task, journal).Scan(&newest, &count, &bytes)
+		FROM steps WHERE workspace_id = $1 AND task_id = $2 AND journal = $3`, w.door.ID, task, journal).Scan(&newest, &count, &bytes)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at a journal: %w", err)
@@ -66,7 +67,7 @@ func (w WorkspaceDB) roomFor(ctx context.Context, tx pgx.Tx, task corp.TaskID, j
 // It is a new, empty one when the attempt before it ended in a way that the next
 // would only repeat. Another epoch is lease_lost.
 func (w WorkspaceDB) Steps(ctx context.Context, run corp.RunID, epoch int64, after string, atMost int64) (journal corp.Journal, err error) {
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		task, number, goesOn, err := w.journalOf(ctx, tx, run, epoch)
 		if err != nil {
 			return err
@@ -79,11 +80,11 @@ func (w WorkspaceDB) Steps(ctx context.Context, run corp.RunID, epoch int64, aft
 			corp.Step
 			Left bool
 		}
-		found, err := collect(ctx, tx, pgx.RowToStructByName[row], `
+		found, err := door.Collect(ctx, tx, pgx.RowToStructByName[row], `
 			SELECT key, output, key < (SELECT max(key) FROM steps WHERE workspace_id = $1 AND task_id = $2 AND journal = $3) AS left FROM (
 				SELECT key, output, bytes, sum(bytes) OVER (ORDER BY key) AS total FROM steps
 				WHERE workspace_id = $1 AND task_id = $2 AND journal = $3 AND key > $4
-			) s WHERE total - bytes < $5 OR total = bytes ORDER BY key`, w.ws, task, number, after, atMost)
+			) s WHERE total - bytes < $5 OR total = bytes ORDER BY key`, w.door.ID, task, number, after, atMost)
 		for _, r := range found {
 			journal.Steps, journal.More = append(journal.Steps, r.Step), r.Left
 		}
@@ -106,7 +107,7 @@ func (w WorkspaceDB) journalOf(ctx context.Context, tx pgx.Tx, run corp.RunID, e
 		LEFT JOIN LATERAL (
 			SELECT b.id, b.reason FROM runs b WHERE b.workspace_id = $1 AND b.task_id = r.task_id AND b.attempt < r.attempt ORDER BY b.attempt DESC LIMIT 1
 		) before ON true
-		WHERE r.workspace_id = $1 AND r.id = $2 AND r.epoch = $3 AND r.state IN ('leased', 'running', 'waiting')`, w.ws, run, epoch).
+		WHERE r.workspace_id = $1 AND r.id = $2 AND r.epoch = $3 AND r.state IN ('leased', 'running', 'waiting')`, w.door.ID, run, epoch).
 		Scan(&task, &newest, &reason, &own, &progress)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return task, 0, false, w.leaseLost(ctx, tx, run, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 const (
@@ -27,8 +28,8 @@ func (w WorkspaceDB) SubmitTask(ctx context.Context, actor corp.Actor, spec corp
 	if err != nil {
 		return task, false, err
 	}
-	err = w.routine(ctx, laneOfTasks, func(tx pgx.Tx) error {
-		made, err := remember(ctx, tx, w.ws, opSubmitTask, idem, s.tasks[0].id)
+	err = w.door.Routine(ctx, door.LaneOfTasks, func(tx pgx.Tx) error {
+		made, err := remember(ctx, tx, w.door.ID, opSubmitTask, idem, s.tasks[0].id)
 		if err != nil {
 			return err
 		}
@@ -50,6 +51,7 @@ type submission struct {
 	batch    corp.BatchID    // zero: no batch
 	schedule corp.ScheduleID // zero: submitted by somebody
 	tasks    []*submitted
+	trial    bool  // it will be taken back: no limit counts it
 	order    []int // of the tasks, those that others follow before these
 }
 
@@ -104,7 +106,7 @@ func (w WorkspaceDB) submit(ctx context.Context, tx pgx.Tx, s *submission) error
 	if err := w.submitLater(ctx, tx, s); err != nil {
 		return err
 	}
-	return send(ctx, tx, &batch{})
+	return door.Send(ctx, tx, &door.Batch{})
 }
 
 // submitLater is submit, but for waiting until it is done.
@@ -118,20 +120,23 @@ func (w WorkspaceDB) submitLater(ctx context.Context, tx pgx.Tx, s *submission) 
 			return err
 		}
 	}
+	if known.quota.full(len(s.tasks)) {
+		return noRoomForTasks(known.quota, len(s.tasks))
+	}
 	runs := sortedIDs[corp.RunID](len(s.tasks))
 	for _, i := range s.order {
 		s.place(s.tasks[i], runs[i], known)
 	}
-	var b batch
-	s.queueRows(&b, w.ws)
-	queueEvents(&b, w.ws, s.events()...)
-	later(tx, &b)
+	var b door.Batch
+	s.queueRows(&b, w.door.ID)
+	door.QueueEvents(&b, w.door.ID, s.events()...)
+	door.Later(tx, &b)
 	return nil
 }
 
 // place decides in which state a task begins, from the states of those that it
 // follows. run is its first run's id if it can have one.
-func (s *submission) place(t *submitted, run corp.RunID, known named) {
+func (s *submission) place(t *submitted, run corp.RunID, known *named) {
 	open, failed := 0, corp.TaskID{}
 	for _, f := range t.follow {
 		state := known.tasks[f.on].State
@@ -167,16 +172,16 @@ func blockedBy(open int) string {
 	return fmt.Sprintf("%d tasks that it follows have not ended.", open)
 }
 
-func (s *submission) events() []event {
-	events := make([]event, 0, 2*len(s.tasks)+1)
+func (s *submission) events() []door.Event {
+	events := make([]door.Event, 0, 2*len(s.tasks)+1)
 	if !s.batch.IsZero() {
-		events = append(events, event{kind: "batch.submitted", data: batchEvent{s.batch, len(s.tasks), s.actor}})
+		events = append(events, door.Event{Kind: "batch.submitted", Data: batchEvent{s.batch, len(s.tasks), s.actor}})
 	}
 	for _, t := range s.tasks {
 		if t.state == corp.TaskQueued {
-			events = append(events, event{"task.queued", t.id, t.run, nil}, event{"run.queued", t.id, t.run, why{Attempt: 1}})
+			events = append(events, door.Event{Kind: "task.queued", Task: t.id, Run: t.run, Data: nil}, door.Event{Kind: "run.queued", Task: t.id, Run: t.run, Data: door.Why{Attempt: 1}})
 		} else {
-			events = append(events, event{"task." + string(t.state), t.id, corp.RunID{}, why{Reason: t.reason, Detail: t.detail}})
+			events = append(events, door.Event{Kind: "task." + string(t.state), Task: t.id, Run: corp.RunID{}, Data: door.Why{Reason: t.reason, Detail: t.detail}})
 		}
 	}
 	return events

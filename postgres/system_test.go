@@ -65,7 +65,7 @@ func TestPartitionsAreMadeOnceAlsoByMany(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if made.Load() != 9 { // three tables, November to January
+	if made.Load() != 15 { // five tables, November to January
 		t.Errorf("%d partitions", made.Load())
 	}
 	conn := connect(t, env.SuperURL)

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 const taskFields = `
@@ -20,12 +21,11 @@ const taskFields = `
 		(SELECT string_agg(d.depends_on || ' ' || d.on_failure, ',' ORDER BY d.depends_on) FROM task_dependencies d
 			WHERE d.workspace_id = t.workspace_id AND d.task_id = t.id) AS after`
 
-const taskTables = `
-	FROM tasks t
+const besideTasks = `
 	JOIN agents a ON a.workspace_id = t.workspace_id AND a.id = t.agent_id
 	JOIN budgets b ON b.workspace_id = t.workspace_id AND b.task_id = t.id `
 
-const selectTasks = `SELECT ` + taskFields + taskTables
+const selectTasks = `SELECT ` + taskFields + ` FROM tasks t ` + besideTasks
 
 // taskRow is a task with its dependencies as one text: "UUID policy,UUID policy".
 type taskRow struct {
@@ -60,30 +60,30 @@ func (r taskRow) task() (corp.Task, error) {
 
 // Task returns one task.
 func (w WorkspaceDB) Task(ctx context.Context, id corp.TaskID) (corp.Task, error) {
-	return queryOne(ctx, w, "task", scanTask, selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, id)
+	return door.QueryOne(ctx, w.door, "task", scanTask, selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, id)
 }
 
 func (w WorkspaceDB) task(ctx context.Context, tx pgx.Tx, id corp.TaskID) (corp.Task, error) {
-	return collectOne(ctx, tx, "task", scanTask, selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.ws, id)
+	return door.CollectOne(ctx, tx, "task", scanTask, selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.door.ID, id)
 }
 
 // taskLater reads a task before the commit. It is in into when that is done.
 func (w WorkspaceDB) taskLater(tx pgx.Tx, id corp.TaskID, into *corp.Task) {
-	var b batch
-	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.ws, id).Query(func(rows pgx.Rows) (err error) {
+	var b door.Batch
+	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.door.ID, id).Query(func(rows pgx.Rows) (err error) {
 		*into, err = pgx.CollectExactlyOneRow(rows, scanTask)
 		return err
 	})
-	later(tx, &b)
+	door.Later(tx, &b)
 }
 
 // Tasks lists tasks, newest first.
 func (w WorkspaceDB) Tasks(ctx context.Context, f corp.TaskFilter, p corp.Page) (corp.List[corp.Task], error) {
-	from, limit, err := start(p)
+	from, limit, err := door.Start(p)
 	if err != nil {
 		return corp.List[corp.Task]{}, err
 	}
-	where, args := `WHERE t.workspace_id = $1 AND (t.created_at, t.id) < ($2, $3)`, []any{from.at, from.id, limit + 1}
+	where, args := newestTasks, []any{from.At, from.ID, limit + 1}
 	narrow := func(column string, wanted any, asked bool) {
 		if asked {
 			args = append(args, wanted)
@@ -96,17 +96,27 @@ func (w WorkspaceDB) Tasks(ctx context.Context, f corp.TaskFilter, p corp.Page) 
 	narrow("batch_id", f.Batch, !f.Batch.IsZero())
 	narrow("schedule_id", f.Schedule, !f.Schedule.IsZero())
 	narrow("reason", f.Reason, f.Reason != "")
-	found, err := query(ctx, w, scanTask, selectTasks+where+` ORDER BY t.created_at DESC, t.id DESC LIMIT $4`, args...)
-	return page(found, limit, func(t corp.Task) position { return position{t.CreatedAt, t.ID} }), err
+	found, err := door.Query(ctx, w.door, scanTask, pageOfTasks(where), args...)
+	return door.Page(found, limit, func(t corp.Task) door.Position { return door.At(t.CreatedAt, t.ID) }), err
+}
+
+const newestTasks = `WHERE t.workspace_id = $1 AND (t.created_at, t.id) < ($2, $3)`
+
+// pageOfTasks takes the page before what stands beside its tasks. In one step the
+// planner reads all tasks of the workspace: it takes workspace and agent to be
+// independent, so that few seem to have both.
+func pageOfTasks(where string) string {
+	const newest = ` ORDER BY t.created_at DESC, t.id DESC`
+	return `SELECT ` + taskFields + ` FROM (SELECT t.* FROM tasks t ` + where + newest + ` LIMIT $4) t ` + besideTasks + newest
 }
 
 // lockTask takes the first lock of every change to a task or its runs. It leaves
 // room for foreign keys, so that entries and calls are never kept waiting.
 func (w WorkspaceDB) lockTask(ctx context.Context, tx pgx.Tx, id corp.TaskID) (task corp.Task, err error) {
-	var b batch
-	b.Queue(`SELECT FROM tasks WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.ws, id)
+	var b door.Batch
+	b.Queue(`SELECT FROM tasks WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`, w.door.ID, id)
 	// A statement of its own, which sees what was committed while the first one waited.
-	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.ws, id).Query(func(rows pgx.Rows) error {
+	b.Queue(selectTasks+`WHERE t.workspace_id = $1 AND t.id = $2`, w.door.ID, id).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, scanTask)
 		if err == nil && len(found) == 0 {
 			err = corp.NotFound("task")
@@ -116,14 +126,14 @@ func (w WorkspaceDB) lockTask(ctx context.Context, tx pgx.Tx, id corp.TaskID) (t
 		}
 		return err
 	})
-	return task, send(ctx, tx, &b)
+	return task, door.Send(ctx, tx, &b)
 }
 
 // CancelTask cancels a task and all tasks beneath it: those that nobody carries
 // out end at once, the runners of the others are asked to stop them. What has
 // ended stays as it is.
 func (w WorkspaceDB) CancelTask(ctx context.Context, actor corp.Actor, id corp.TaskID) (task corp.Task, err error) {
-	err = w.inLane(ctx, laneOfTasks, func(tx pgx.Tx) error {
+	err = w.door.InLane(ctx, door.LaneOfTasks, func(tx pgx.Tx) error {
 		if err := w.cancel(ctx, tx, actor, []corp.TaskID{id}); err != nil {
 			return err
 		}

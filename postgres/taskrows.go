@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // taskColumns is the rows of a submission's tasks, a list for each column: so
@@ -42,7 +43,7 @@ func columnsOf(tasks []*submitted) (c taskColumns) {
 }
 
 // queueRows adds the tasks with what belongs to each to a batch of statements.
-func (s *submission) queueRows(b *batch, ws corp.WorkspaceID) {
+func (s *submission) queueRows(b *door.Batch, ws corp.WorkspaceID) {
 	c := columnsOf(s.tasks)
 	b.Queue(`
 		INSERT INTO tasks (workspace_id, batch_id, schedule_id, created_by, id, parent_id, agent_id, agent_version, timeout_seconds, max_attempts, priority,
@@ -74,7 +75,7 @@ func (s *submission) queueRows(b *batch, ws corp.WorkspaceID) {
 		SELECT $1, u.* FROM unnest($2::uuid[], $3::uuid[], $4::bigint[]) u`, ws, budgets, c.ids, limits)
 }
 
-func (s *submission) queueDependencies(b *batch, ws corp.WorkspaceID) {
+func (s *submission) queueDependencies(b *door.Batch, ws corp.WorkspaceID) {
 	var tasks, on []corp.TaskID
 	var policies []string
 	for _, t := range s.tasks {
@@ -97,7 +98,7 @@ const fewRuns = 32
 // queueRuns adds the runs that tasks' rows say are their latest. A run takes over
 // what the leader needs to place it. delayMS is how long it waits at least; nil
 // is not at all.
-func queueRuns(b *batch, ws corp.WorkspaceID, tasks []corp.TaskID, actor corp.Actor, delayMS *int64) {
+func queueRuns(b *door.Batch, ws corp.WorkspaceID, tasks []corp.TaskID, actor corp.Actor, delayMS *int64) {
 	if len(tasks) == 0 {
 		return
 	}

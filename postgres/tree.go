@@ -6,12 +6,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // Tree returns a task and all beneath it, each parent before its parts and parts
 // in the order in which they were submitted; at most limit of them.
 func (w WorkspaceDB) Tree(ctx context.Context, root corp.TaskID, limit int) (tree corp.Tree, err error) {
-	nodes, err := query(ctx, w, pgx.RowToStructByName[corp.TreeNode], `
+	nodes, err := door.Query(ctx, w.door, pgx.RowToStructByName[corp.TreeNode], `
 		WITH RECURSIVE tree (id, depth, path) AS (
 			SELECT t.id, 1, ARRAY[t.id] FROM tasks t WHERE t.workspace_id = $1 AND t.id = $2
 			UNION ALL

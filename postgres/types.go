@@ -15,6 +15,7 @@ const (
 	NoticeEvent  = hint.Event
 	NoticeQueue  = hint.Queue
 	NoticeLimits = hint.Limits
+	NoticeAccess = hint.Access
 	NoticeResync = hint.Resync
 )
 

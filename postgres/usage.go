@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // A grouping is what a call and a run are counted under. The time that runs took
@@ -44,9 +45,9 @@ func (w WorkspaceDB) Usage(ctx context.Context, f UsageFilter) ([]corp.UsageTota
 		from = time.Unix(0, 0)
 	}
 	if to.IsZero() {
-		to = afterEverything.at
+		to = door.AfterEverything.At
 	}
-	totals, err := query(ctx, w, scanTotal, sql, from, to)
+	totals, err := door.Query(ctx, w.door, scanTotal, sql, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (w WorkspaceDB) Usage(ctx context.Context, f UsageFilter) ([]corp.UsageTota
 			totals[i].Key = id.String()
 		}
 	}
-	return orEmpty(totals), nil
+	return door.OrEmpty(totals), nil
 }
 
 func runSeconds(key string) string {

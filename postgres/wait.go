@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // Waiting is what the rows say of why a task has not started.
@@ -21,15 +22,15 @@ const AheadMost = 10_000
 
 // Waiting returns what a task waits for.
 func (w WorkspaceDB) Waiting(ctx context.Context, id corp.TaskID) (found Waiting, err error) {
-	err = w.in(ctx, func(tx pgx.Tx) error {
+	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		if found.Task, err = w.task(ctx, tx, id); err != nil {
 			return err
 		}
 		switch found.Task.State {
 		case corp.TaskBlocked:
-			found.After, err = collect(ctx, tx, pgx.RowTo[corp.TaskID], `
+			found.After, err = door.Collect(ctx, tx, pgx.RowTo[corp.TaskID], `
 				SELECT d.depends_on FROM task_dependencies d JOIN tasks p ON p.workspace_id = $1 AND p.id = d.depends_on
-				WHERE d.workspace_id = $1 AND d.task_id = $2 AND p.state IN ('queued', 'running', 'blocked') ORDER BY d.depends_on LIMIT 10`, w.ws, id)
+				WHERE d.workspace_id = $1 AND d.task_id = $2 AND p.state IN ('queued', 'running', 'blocked') ORDER BY d.depends_on LIMIT 10`, w.door.ID, id)
 			return err
 		case corp.TaskQueued:
 			return w.waitingRun(ctx, tx, &found)
@@ -50,14 +51,14 @@ const countAhead = `
 		LIMIT $5) ahead`
 
 func (w WorkspaceDB) waitingRun(ctx context.Context, tx pgx.Tx, found *Waiting) error {
-	queued, err := collect(ctx, tx, pgx.RowToAddrOfStructByName[QueuedRun], `
-		SELECT `+queuedColumns+` FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 AND r.state = 'queued'`, w.ws, found.Task.RunID)
+	queued, err := door.Collect(ctx, tx, pgx.RowToAddrOfStructByName[QueuedRun], `
+		SELECT `+queuedColumns+` FROM runs r WHERE r.workspace_id = $1 AND r.id = $2 AND r.state = 'queued'`, w.door.ID, found.Task.RunID)
 	if err != nil || len(queued) == 0 {
 		return err
 	}
 	q := queued[0]
 	found.Queued = q
-	return tx.QueryRow(ctx, countAhead, w.ws, q.Priority, q.CreatedAt, q.RunID, AheadMost).Scan(&found.Ahead)
+	return tx.QueryRow(ctx, countAhead, w.door.ID, q.Priority, q.CreatedAt, q.RunID, AheadMost).Scan(&found.Ahead)
 }
 
 // PlacingRunner is a runner that was heard of lately and takes new runs.
@@ -76,7 +77,7 @@ func (s SystemDB) PlacingRunners(ctx context.Context, ws corp.WorkspaceID) ([]Pl
 		free   = `greatest(least(x.free, x.slots - (
 			SELECT count(*) FROM runs r WHERE r.workspace_id = $1 AND r.runner_id = x.id AND r.state IN ('leased', 'running', 'waiting'))), 0) AS free`
 	)
-	return querySystem(ctx, s, pgx.RowToStructByName[PlacingRunner], `
+	return door.QuerySystem(ctx, s.door, pgx.RowToStructByName[PlacingRunner], `
 		SELECT workspace_id, labels, runtimes, slots, `+free+` FROM runners x WHERE workspace_id = $1 AND`+lately+`
 		UNION ALL
 		SELECT NULL, labels, runtimes, slots, `+free+` FROM pool_runners x WHERE`+lately, ws, offlineAfter.Milliseconds())

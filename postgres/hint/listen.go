@@ -110,10 +110,10 @@ func nextPayload(ctx context.Context, conn *pgx.Conn) (string, error) {
 }
 
 // The letters of the kinds on the wire.
-var letters = map[string]string{Event: "e", Queue: "q", Limits: "l", Resync: "r"}
+var letters = map[string]string{Event: "e", Queue: "q", Limits: "l", Access: "a", Resync: "r"}
 
 // writeNotices makes payloads: who speaks, and after a blank each notice as its
-// letter, its workspace and, after a colon, the number or the run.
+// letter, its workspace and, after a colon, the number, the run or the person.
 func writeNotices(origin string, said []Notice) (payloads []string) {
 	var b strings.Builder
 	for _, n := range said {
@@ -126,6 +126,8 @@ func writeNotices(origin string, said []Notice) (payloads []string) {
 			word += ":" + strconv.FormatInt(n.Seq, 10)
 		case !n.Run.IsZero():
 			word += ":" + n.Run.UUID()
+		case !n.User.IsZero():
+			word += ":" + n.User.UUID()
 		}
 		if b.Len()+len(word) > maxPayload {
 			payloads = append(payloads, b.String())
@@ -160,7 +162,8 @@ func readNotice(letter, text string) (n Notice, ok bool) {
 	if n.Kind == Resync {
 		return n, text == ""
 	}
-	if n.Kind == "" || n.Workspace.Scan(workspace) != nil || n.Workspace.IsZero() {
+	ofPerson := n.Kind == Access && about != "" // who may be in no workspace
+	if n.Kind == "" || (!ofPerson || workspace != "") && (n.Workspace.Scan(workspace) != nil || n.Workspace.IsZero()) {
 		return n, false
 	}
 	var err error
@@ -169,6 +172,8 @@ func readNotice(letter, text string) (n Notice, ok bool) {
 		n.Seq, err = strconv.ParseInt(about, 10, 64)
 	case n.Kind == Queue && about != "":
 		err = n.Run.Scan(about)
+	case ofPerson:
+		err = n.User.Scan(about)
 	}
 	return n, err == nil
 }

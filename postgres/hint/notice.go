@@ -19,6 +19,7 @@ const (
 	Event  = "event"
 	Queue  = "queue"
 	Limits = "limits" // how much may run at a time, or whose share is how large
+	Access = "access" // who may do what: of a workspace, or of a person
 	Resync = "resync" // anything may have been missed
 )
 
@@ -26,8 +27,9 @@ const (
 type Notice struct {
 	Kind      string // one of the kinds; "resync" also after every (re)connect
 	Workspace corp.WorkspaceID
-	Seq       int64      // with "event": of the newest one
-	Run       corp.RunID // with "queue": the run that changed; zero means any of the workspace's
+	Seq       int64       // with "event": of the newest one
+	Run       corp.RunID  // with "queue": the run that changed; zero means any of the workspace's
+	User      corp.UserID // with "access": the person; zero means everybody of the workspace
 
 	// What stands in the row, so that this process need not read it. Others are
 	// told only that the run changed.

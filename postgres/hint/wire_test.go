@@ -16,6 +16,7 @@ func TestNoticesSurviveTheWireInPiecesThatTheDatabaseTakes(t *testing.T) {
 		ws := corp.NewID[corp.WorkspaceID]()
 		said = append(said,
 			Notice{Kind: Event, Workspace: ws, Seq: int64(i)}, Notice{Kind: Limits, Workspace: ws},
+			Notice{Kind: Access, Workspace: ws}, Notice{Kind: Access, User: corp.NewID[corp.UserID]()},
 			Notice{Kind: Queue, Workspace: ws}, Notice{Kind: Queue, Workspace: ws, Run: corp.NewID[corp.RunID]()})
 	}
 	var got []Notice

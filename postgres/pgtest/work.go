@@ -135,21 +135,19 @@ func (e *Env) Running(tb testing.TB, ws corp.WorkspaceID, run corp.RunID) Lease 
 }
 
 // Eventually asks until the answer is true, and fails the test when it is not
-// within the time.
+// within the time. It asks ever less often: what takes long is not to cost the
+// machine its time.
 func Eventually(tb testing.TB, within time.Duration, what string, ask func(context.Context) bool) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), within)
 	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if ask(ctx) {
-			return
-		}
+	pause := 5 * time.Millisecond
+	for !ask(ctx) {
 		select {
 		case <-ctx.Done():
 			tb.Fatalf("not within %s: %s", within, what)
-		case <-tick.C:
+		case <-time.After(pause):
+			pause = min(pause*5/4, 100*time.Millisecond)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package postgres
+package door
 
 import (
 	"cmp"
@@ -25,10 +25,34 @@ const defaultMaxConns = 10
 
 // Open connects both pools and refuses to go on where tenants would not be safe:
 // a role that is superuser, has BYPASSRLS, owns the tables or may become their
-// owner; a table of workspaces without forced row-level security; a schema that
+// owner; a table of workspaces or people without forced row-level security; a schema that
 // is not this build's; a server older than 16. Each refusal is an invalid error
 // with the remedy; a database that does not answer is unavailable.
 func Open(ctx context.Context, c Config) (_ *DB, err error) {
+	db, err := Connect(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			db.Close()
+		}
+	}()
+	if err = checkSafety(ctx, db.app, schema.RoleApp, schema.RoleSystem); err != nil {
+		return nil, err
+	}
+	if err = checkSafety(ctx, db.system, schema.RoleSystem, schema.RoleApp); err != nil {
+		return nil, err
+	}
+	if err = schema.Check(ctx, db.app); err != nil {
+		return nil, err
+	}
+	return db, nil
+}
+
+// Connect makes the pools and asks nothing of the database. Open is for all but
+// the tests that show what the doors do for a role that may see everything.
+func Connect(ctx context.Context, c Config) (_ *DB, err error) {
 	db := &DB{log: c.Logger}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
@@ -46,13 +70,7 @@ func Open(ctx context.Context, c Config) (_ *DB, err error) {
 		return nil, err
 	}
 	db.lanes = newLanes(db.app.Config().MaxConns)
-	if err := checkSafety(ctx, db.app, schema.RoleApp, schema.RoleSystem); err != nil {
-		return nil, err
-	}
-	if err := checkSafety(ctx, db.system, schema.RoleSystem, schema.RoleApp); err != nil {
-		return nil, err
-	}
-	return db, schema.Check(ctx, db.app)
+	return db, nil
 }
 
 func connect(ctx context.Context, url, which string, conns int) (*pgxpool.Pool, error) {
@@ -113,7 +131,7 @@ func checkSafety(ctx context.Context, pool *pgxpool.Pool, own, foreign string) e
 			coalesce(pg_has_role(r.oid, to_regrole($2)::oid, 'MEMBER'), false) AS "foreign",
 			(SELECT min(c.relname) FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
 				AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned,
-			(SELECT min(c.relname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id' AND NOT a.attisdropped
+			(SELECT min(c.relname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('workspace_id', 'user_id') AND NOT a.attisdropped
 				WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND c.relforcerowsecurity)) AS unforced
 		FROM pg_roles r WHERE r.rolname = current_user`, own, foreign)
 	if err != nil {

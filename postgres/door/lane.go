@@ -1,4 +1,4 @@
-package postgres
+package door
 
 import (
 	"context"
@@ -18,8 +18,8 @@ const laneWidth = 3
 // The lanes of a workspace. Whoever submits without end does not keep the runs that
 // are leased from beginning and ending: they hold runners that others wait for.
 const (
-	laneOfTasks = iota // tasks and batches that come, are cancelled or redriven
-	laneOfRuns         // what runners say of the runs that they hold
+	LaneOfTasks = iota // tasks and batches that come, are cancelled or redriven
+	LaneOfRuns         // what runners say of the runs that they hold
 )
 
 // lanes has the transactions of each workspace wait here, in the order in which
@@ -71,4 +71,11 @@ func (l *lanes) gone(name laneName, in *lane) {
 	if in.users--; in.users == 0 {
 		delete(l.of, name)
 	}
+}
+
+// Lanes returns how many lanes are in use.
+func (db *DB) Lanes() int {
+	db.lanes.mu.Lock()
+	defer db.lanes.mu.Unlock()
+	return len(db.lanes.of)
 }

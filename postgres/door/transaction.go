@@ -1,4 +1,4 @@
-package postgres
+package door
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/hint"
 )
 
 // transaction is a transaction of this package. What need not be answered at once
@@ -20,33 +21,34 @@ import (
 type transaction struct {
 	pgx.Tx
 	conn    *pgxpool.Conn
-	waiting []*batch
+	waiting []*Batch
 	begun   bool
 	events  []placedEvent
-	said    []Notice
+	said    []hint.Notice
 }
 
 // placedEvent is an event and whose it is.
 type placedEvent struct {
 	workspace corp.WorkspaceID
-	event     event
+	event     Event
 }
 
-// batch is statements that travel together, and the events and hints of what
+// Batch is statements that travel together, and the events and hints of what
 // they do.
-type batch struct {
+type Batch struct {
 	pgx.Batch
 	events []placedEvent
-	said   []Notice
+	said   []hint.Notice
 }
 
-func (b *batch) say(n Notice) { b.said = append(b.said, n) }
+// Say has a notice said after the commit.
+func (b *Batch) Say(n hint.Notice) { b.said = append(b.said, n) }
 
 func begin(conn *pgxpool.Conn, enter, who string) *transaction {
-	var b batch
+	var b Batch
 	b.Queue("begin")
 	b.Queue(enter, who)
-	return &transaction{conn: conn, waiting: []*batch{&b}}
+	return &transaction{conn: conn, waiting: []*Batch{&b}}
 }
 
 // own returns the transaction behind the interface.
@@ -58,21 +60,21 @@ func own(tx pgx.Tx) *transaction {
 	return t
 }
 
-// say has notices said after the transaction's commit.
-func say(tx pgx.Tx, said ...Notice) {
+// Say has notices said after the transaction's commit.
+func Say(tx pgx.Tx, said ...hint.Notice) {
 	t := own(tx)
 	t.said = append(t.said, said...)
 }
 
-// later has a batch sent before the next statement, or the commit. What its
+// Later has a batch sent before the next statement, or the commit. What its
 // callbacks set is set then, and its errors are that statement's.
-func later(tx pgx.Tx, b *batch) {
+func Later(tx pgx.Tx, b *Batch) {
 	t := own(tx)
 	t.waiting = append(t.waiting, b)
 }
 
 // send runs what waits, and a batch.
-func send(ctx context.Context, tx pgx.Tx, b *batch) error {
+func Send(ctx context.Context, tx pgx.Tx, b *Batch) error {
 	t := own(tx)
 	if idle := len(t.waiting) == 0 || len(t.waiting) == 1 && !t.begun; idle && b.Len() == 0 {
 		t.collect(b)
@@ -82,7 +84,7 @@ func send(ctx context.Context, tx pgx.Tx, b *batch) error {
 }
 
 // together sends what waits and one batch more.
-func (t *transaction) together(ctx context.Context, last *batch) error {
+func (t *transaction) together(ctx context.Context, last *Batch) error {
 	all, sent := t.take(last)
 	if err := t.conn.SendBatch(ctx, sent).Close(); err != nil {
 		return err
@@ -94,7 +96,7 @@ func (t *transaction) together(ctx context.Context, last *batch) error {
 }
 
 // take takes what waits, and one batch more, as one to be sent.
-func (t *transaction) take(last *batch) ([]*batch, *pgx.Batch) {
+func (t *transaction) take(last *Batch) ([]*Batch, *pgx.Batch) {
 	all := append(t.waiting, last)
 	t.waiting, t.begun = nil, true
 	sent := new(pgx.Batch)
@@ -104,7 +106,7 @@ func (t *transaction) take(last *batch) ([]*batch, *pgx.Batch) {
 	return all, sent
 }
 
-func (t *transaction) collect(b *batch) {
+func (t *transaction) collect(b *Batch) {
 	t.events = append(t.events, b.events...)
 	t.said = append(t.said, b.said...)
 }
@@ -114,7 +116,7 @@ func (t *transaction) Exec(ctx context.Context, sql string, args ...any) (tag pg
 	if len(t.waiting) == 0 {
 		return t.conn.Exec(ctx, sql, args...)
 	}
-	var b batch
+	var b Batch
 	b.Queue(sql, args...).Exec(func(done pgconn.CommandTag) error {
 		tag = done
 		return nil
@@ -127,7 +129,7 @@ func (t *transaction) Query(ctx context.Context, sql string, args ...any) (pgx.R
 	if len(t.waiting) == 0 {
 		return t.conn.Query(ctx, sql, args...)
 	}
-	var b batch
+	var b Batch
 	b.Queue(sql, args...)
 	all, sent := t.take(&b)
 	results := t.conn.SendBatch(ctx, sent)
@@ -210,7 +212,7 @@ func (r firstRow) Scan(into ...any) error {
 // SendBatch sends statements that somebody reads by himself.
 func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if len(t.waiting) > 0 {
-		if err := t.together(ctx, &batch{}); err != nil {
+		if err := t.together(ctx, &Batch{}); err != nil {
 			_ = t.Conn().Close(ctx) // the batch fails on it, and says why
 		}
 	}
@@ -220,7 +222,7 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 // Conn returns the connection.
 func (t *transaction) Conn() *pgx.Conn { return t.conn.Conn() }
 
-// commit writes the events and commits, in one round trip.
+// commit writes the audit event and the events and commits, in one round trip.
 func (t *transaction) commit(ctx context.Context) error {
 	if !t.begun && len(t.waiting) == 1 && len(t.events) == 0 {
 		return nil // nothing was asked of the database
@@ -229,7 +231,8 @@ func (t *transaction) commit(ctx context.Context) error {
 		t.events = append(t.events, b.events...)
 		b.events = nil
 	}
-	var b batch
+	var b Batch
+	audited := t.writeAudit(ctx, &b)
 	t.writeEvents(&b)
 	b.Queue("commit").Exec(func(tag pgconn.CommandTag) error {
 		if tag.String() == "ROLLBACK" {
@@ -237,7 +240,9 @@ func (t *transaction) commit(ctx context.Context) error {
 		}
 		return nil
 	})
-	return t.together(ctx, &b)
+	err := t.together(ctx, &b)
+	audited(err == nil)
+	return err
 }
 
 // rollBack gives up the transaction; a connection on which that fails is closed.

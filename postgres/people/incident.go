@@ -1,0 +1,52 @@
+package people
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
+	"github.com/genericcorp/corp/postgres/hint"
+)
+
+// Known returns a person by their id or e-mail address, in which letter case does not
+// count.
+func (s System) Known(ctx context.Context, idOrEmail string) (corp.Person, error) {
+	id, _ := corp.ParseID[corp.UserID](idOrEmail) // zero: it is an address
+	found, err := door.QuerySystem(ctx, s.door, pgx.RowToStructByName[corp.Person], `
+		SELECT user_id AS id, email, name, disabled_at, delete_after FROM users WHERE user_id = $1 OR email = $2`, id, strings.ToLower(strings.TrimSpace(idOrEmail)))
+	return one(found, err)
+}
+
+// SignOut ends all sessions of a person, or of everybody when it is the zero person,
+// and says how many. Keys go on.
+func (s System) SignOut(ctx context.Context, id corp.UserID) (ended int64, err error) {
+	err = s.door.In(ctx, func(tx pgx.Tx) error {
+		if id.IsZero() {
+			door.Say(tx, hint.Notice{Kind: hint.Resync})
+		} else {
+			door.Say(tx, hint.Notice{Kind: hint.Access, User: id})
+		}
+		// In one order, so that two who do it at once, or somebody who signs out, do not wait for each other in a circle.
+		tag, err := tx.Exec(ctx, `
+			WITH open AS (SELECT user_id, id FROM sessions WHERE ended_at IS NULL AND ($1::uuid IS NULL OR user_id = $1) ORDER BY user_id, id FOR UPDATE)
+			UPDATE sessions s SET ended_at = now(), ended_by = 'revoked' FROM open WHERE s.user_id = open.user_id AND s.id = open.id`, id)
+		ended = tag.RowsAffected()
+		return err
+	})
+	return ended, err
+}
+
+// ReplaceSigningKeys is KeepSigningKeys for keys that must be others at once: every
+// server is told to read them.
+func (s System) ReplaceSigningKeys(ctx context.Context, next func(now time.Time, kept []SigningKey) (add []SigningKey, drop []corp.SigningKeyID)) (kept []SigningKey, err error) {
+	err = s.door.In(ctx, func(tx pgx.Tx) (err error) {
+		door.Say(tx, hint.Notice{Kind: hint.Resync})
+		kept, err = keepSigningKeys(ctx, tx, next)
+		return err
+	})
+	return kept, err
+}

@@ -1,0 +1,60 @@
+package people
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
+	"github.com/genericcorp/corp/postgres/hint"
+)
+
+// Leaving returns up to n people whose time of grace is over, those first who asked
+// first.
+func (s System) Leaving(ctx context.Context, n int) ([]corp.UserID, error) {
+	return door.QuerySystem(ctx, s.door, pgx.RowTo[corp.UserID], `SELECT user_id FROM users WHERE delete_after <= now() ORDER BY delete_after LIMIT $1`, n)
+}
+
+// PurgePerson removes somebody whose time of grace is over, with everything that is
+// theirs alone, and what the audit log knows of them beside its events. It says
+// whether it did: who has come back stays.
+func (s System) PurgePerson(ctx context.Context, id corp.UserID) (gone bool, err error) {
+	ctx = purging(ctx, "purgePerson", id.String())
+	err = s.door.In(ctx, func(tx pgx.Tx) error {
+		door.Say(tx, hint.Notice{Kind: hint.Access, User: id})
+		return tx.QueryRow(ctx, `SELECT purge_person($1, $2)`, id, id.String()).Scan(&gone)
+	})
+	return gone, err
+}
+
+// Doomed returns up to n workspaces whose time of grace is over, those first that
+// were deleted first. One that is suspended waits: it may be evidence.
+func (s System) Doomed(ctx context.Context, n int) ([]corp.WorkspaceID, error) {
+	return door.QuerySystem(ctx, s.door, pgx.RowTo[corp.WorkspaceID], `SELECT workspace_id FROM workspaces WHERE delete_after <= now() AND suspended_at IS NULL ORDER BY delete_after LIMIT $1`, n)
+}
+
+// PurgeWorkspace removes up to n rows of a workspace whose time of grace is over, and
+// returns how many: 0 when only its own row is left. Due says false of one that is not
+// to be purged, or not yet: a run is under way in it, or it is suspended. Its audit log stays.
+func (s System) PurgeWorkspace(ctx context.Context, ws corp.WorkspaceID, n int) (removed int64, due bool, err error) {
+	found, err := door.QuerySystem(ctx, s.door, pgx.RowTo[*int64], `SELECT CASE WHEN EXISTS (SELECT FROM workspaces WHERE workspace_id = $1 AND suspended_at IS NULL) THEN purge_workspace($1, $2) END`, ws, n)
+	if err != nil || found[0] == nil {
+		return 0, false, err
+	}
+	return *found[0], true, nil
+}
+
+// BuryWorkspace removes the row of a workspace of which nothing else is left.
+func (s System) BuryWorkspace(ctx context.Context, ws corp.WorkspaceID) (gone bool, err error) {
+	ctx = purging(ctx, "purgeWorkspace", ws.String())
+	err = s.door.In(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT bury_workspace($1)`, ws).Scan(&gone)
+	})
+	return gone, err
+}
+
+// purging has the installation's audit log say what the clock did.
+func purging(ctx context.Context, operation, target string) context.Context {
+	return door.WithAudit(ctx, door.NewPending(corp.AuditEvent{Actor: corp.ActorSystem, Operation: operation, Action: "purge", Target: target}))
+}

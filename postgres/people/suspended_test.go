@@ -1,0 +1,90 @@
+package people_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/people"
+	"github.com/genericcorp/corp/postgres/pgtest"
+)
+
+// The operator's suspension and the owner's deletion are two things: resuming restores
+// nothing, restoring resumes nothing, and what is suspended is not purged meanwhile.
+func TestSuspendingAndDeletingUndoNothingOfEachOther(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s, operator, ctx := people.New(env.DB.Door()), env.DB.System("test"), t.Context()
+	ws, ada := env.Workspace(t), join(t, s)
+	member(t, s, ws, ada, corp.RoleOwner)
+	was := must(s.In(ws).DeleteWorkspace(ctx, "x", ada.id, time.Hour))(t)
+	must(operator.Suspend(ctx, ws.String(), true))(t)
+	if back := must(operator.Suspend(ctx, ws.String(), false))(t); back.ArchivedAt == nil || back.SuspendedAt != nil {
+		t.Errorf("resumed: %+v", back)
+	}
+	if got := pgtest.Value[time.Time](t, env, `SELECT delete_after FROM workspaces WHERE workspace_id = $1`, ws); !got.Equal(was.At) {
+		t.Errorf("it is deleted at %s, and no more at %s", got, was.At)
+	}
+	must(operator.Suspend(ctx, ws.String(), true))(t)
+	ok(t, s.Of(ada.id).Restore(ctx, ws))
+	if got := must(env.DB.In(ws).Workspace(ctx))(t); got.SuspendedAt == nil || got.ArchivedAt != nil {
+		t.Errorf("restored: %+v", got)
+	}
+	// Deleted while it is suspended, and due: it waits.
+	must(s.In(ws).DeleteWorkspace(ctx, "x", ada.id, time.Hour))(t)
+	env.Exec(t, `UPDATE workspaces SET delete_after = now() WHERE workspace_id = $1`, ws)
+	system := s.System("test")
+	if due := must(system.Doomed(ctx, 10))(t); len(due) != 0 {
+		t.Errorf("due although it is suspended: %v", due)
+	}
+	if n, due, err := system.PurgeWorkspace(ctx, ws, 100); n != 0 || due || err != nil {
+		t.Errorf("purged although it is suspended: %d, %t, %v", n, due, err)
+	}
+	must(operator.Suspend(ctx, ws.String(), false))(t)
+	if due := must(system.Doomed(ctx, 10))(t); len(due) != 1 {
+		t.Errorf("resumed: %v", due)
+	}
+	if _, due, err := system.PurgeWorkspace(ctx, ws, 100); !due || err != nil {
+		t.Errorf("resumed, and not purged: %t, %v", due, err)
+	}
+}
+
+// Who is in a suspended workspace sees that it is, and cannot work in it; where they
+// are elsewhere, too, they work there.
+func TestNobodyWorksInASuspendedWorkspace(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s, operator, ctx := people.New(env.DB.Door()), env.DB.System("test"), t.Context()
+	ada := join(t, s)
+	one, other := env.Workspace(t), env.Workspace(t)
+	member(t, s, one, ada, corp.RoleOwner)
+	secret := hash()
+	must(s.In(one).Invite(ctx, "system", join(t, s).email, corp.RoleViewer, secret, time.Hour))(t)
+	must(operator.Suspend(ctx, one.String(), true))(t)
+
+	in := cli(hash())
+	must(s.Of(ada.id).SignIn(ctx, people.Proof{Vouched: true}, in))(t)
+	if who := must(s.BySession(ctx, in.ID))(t); !who.Suspended || who.Workspace != one || who.May(corp.WorkspaceRead) {
+		t.Errorf("signed in to the only workspace, which is suspended: %+v", who)
+	}
+	if _, there, err := s.Invitation(ctx, secret); there || err != nil {
+		t.Errorf("its invitation: %t, %v", there, err)
+	}
+	member(t, s, other, ada, corp.RoleViewer)
+	in = cli(hash())
+	must(s.Of(ada.id).SignIn(ctx, people.Proof{Vouched: true}, in))(t)
+	if who := must(s.BySession(ctx, in.ID))(t); who.Suspended || who.Workspace != other {
+		t.Errorf("signed in to two workspaces: %+v", who)
+	}
+	wantKind(t, s.Of(ada.id).WorkIn(ctx, in.ID, one), corp.KindForbidden, corp.CodeSuspended)
+	wantKind(t, s.Of(ada.id).WorkIn(ctx, in.ID, env.Workspace(t)), corp.KindNotFound, "")
+	mine := must(s.Of(ada.id).Workspaces(ctx))(t)
+	if len(mine) != 2 || mine[0].SuspendedAt != nil || mine[1].SuspendedAt == nil {
+		t.Errorf("%+v", mine)
+	}
+	must(operator.Suspend(ctx, one.String(), false))(t)
+	ok(t, s.Of(ada.id).WorkIn(ctx, in.ID, one))
+	if _, there, err := s.Invitation(ctx, secret); !there || err != nil {
+		t.Errorf("resumed: its invitation: %t, %v", there, err)
+	}
+}
