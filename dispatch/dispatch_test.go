@@ -412,6 +412,7 @@ func TestManyRunnersTogetherGetEveryRunOnce(t *testing.T) {
 	}
 }
 
+// Attack case 41. Control: in its own place it is opened for the runner.
 func TestTheRepositorysCredentialIsOpenedForTheRunnerOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

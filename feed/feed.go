@@ -26,9 +26,10 @@ type Hub struct {
 	logger *slog.Logger
 	poll   time.Duration
 
-	mu      sync.Mutex
-	readers map[corp.WorkspaceID]map[chan struct{}]struct{}
-	onQueue []func(postgres.Notice)
+	mu       sync.Mutex
+	readers  map[corp.WorkspaceID]map[chan struct{}]struct{}
+	onQueue  []func(postgres.Notice)
+	onAccess []func(postgres.Notice)
 }
 
 // New makes a hub that wakes nobody until Run is called.
@@ -73,6 +74,15 @@ func (h *Hub) OnQueue(fn func(postgres.Notice)) {
 	h.onQueue = append(h.onQueue, fn)
 }
 
+// OnAccess has fn called after it changed who may do what, of a workspace or a
+// person: with an access or a resync notice. The streams of the workspace are woken
+// after that. fn must not block.
+func (h *Hub) OnAccess(fn func(postgres.Notice)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onAccess = append(h.onAccess, fn)
+}
+
 func (h *Hub) unsubscribe(ws corp.WorkspaceID, c chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -103,8 +113,10 @@ func (h *Hub) notice(n postgres.Notice) {
 		h.wake(n.Workspace)
 	case postgres.NoticeQueue, postgres.NoticeLimits:
 		h.queued(n)
+	case postgres.NoticeAccess:
+		h.access(n)
 	case postgres.NoticeResync:
-		h.wakeAll()
+		h.access(n)
 		h.queued(n)
 	default:
 		h.logger.Warn("notification of an unknown kind", "kind", n.Kind)
@@ -127,6 +139,21 @@ func (h *Hub) wakeAll() {
 		}
 	}
 	h.mu.Unlock()
+}
+
+// access has what is known of credentials forgotten before the readers look again.
+func (h *Hub) access(n postgres.Notice) {
+	h.mu.Lock()
+	calls := h.onAccess
+	h.mu.Unlock()
+	for _, fn := range calls {
+		fn(n)
+	}
+	if n.Workspace.IsZero() { // of a person, whose streams may be in any
+		h.wakeAll()
+	} else {
+		h.wake(n.Workspace)
+	}
 }
 
 func (h *Hub) queued(n postgres.Notice) {

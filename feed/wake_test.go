@@ -22,6 +22,7 @@ func woken(c <-chan struct{}) bool {
 	}
 }
 
+// Attack case 37. Control: its own workspace's readers are woken.
 func TestAnEventWakesItsOwnWorkspaceOnlyAndOnce(t *testing.T) {
 	t.Parallel()
 	h := New(nil, quiet())

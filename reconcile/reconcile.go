@@ -1,7 +1,8 @@
 // Package reconcile makes state follow the clock: it takes back offers that
 // nobody acknowledged, runs whose lease or time ran out, and the money that a
 // dead server held; it ends tasks at their deadlines and submits those of
-// schedules, and it keeps the tables in order.
+// schedules; it seals the audit logs, removes the people and workspaces whose time
+// of grace is over, and keeps the tables in order.
 //
 // Every server runs it. Each round asks the database what is due by the
 // database's own clock and repairs one item per transaction, fenced by the
@@ -16,7 +17,9 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/audit"
 	"github.com/genericcorp/corp/postgres"
+	"github.com/genericcorp/corp/postgres/people"
 )
 
 // Config says how often, and after how long. Zero durations take the defaults.
@@ -37,8 +40,16 @@ type Config struct {
 	Keeping time.Duration // between two rounds of housekeeping; 1 h
 	Keys    time.Duration // how long an idempotency key is remembered; 24 h
 
+	Signer *audit.Signer                // of the audit logs' checkpoints; nil: this server seals nothing
+	Seal   time.Duration                // between two rounds of sealing; 5 s
+	Anchor func(audit.Checkpoint) error // keeps a checkpoint apart from the database; nil: only the server's log does
+
 	Retention  Retention
 	RemoveBlob func(context.Context, corp.WorkspaceID, corp.BlobID) error // that there are no such bytes is no error; nil: none are removed
+
+	People      *people.Store                                 // whose time of grace ends; nil: nobody's does
+	Leaving     time.Duration                                 // between two looks for whose is over; 1 min
+	RemoveFiles func(context.Context, corp.WorkspaceID) error // all of a workspace; nil: it has none
 }
 
 // Retention is how long things are kept that only grow. 0 keeps them for ever.
@@ -47,6 +58,7 @@ type Retention struct {
 	Events  time.Duration // whole months are dropped
 	Calls   time.Duration // whole months are dropped; the sums of runs, tasks and budgets stay
 	Blobs   time.Duration // after the task ended
+	Audit   time.Duration // events and personal data of the audit log, at least 90 days; whole months are dropped
 }
 
 // Months is how many months ahead there is a partition for.
@@ -59,6 +71,8 @@ type Reconciler struct {
 	// silent is the servers that the last round of CloseAllowances found dead;
 	// only that loop touches it.
 	silent []corp.ServerID
+	// late says that the audit log waits; only SealAudit touches it.
+	late bool
 }
 
 // New makes a reconciler with the defaults for what c leaves zero.
@@ -66,7 +80,7 @@ func New(c Config) *Reconciler {
 	for field, value := range map[*time.Duration]time.Duration{
 		&c.Sweep: time.Second, &c.TTL: 30 * time.Second, &c.Margin: 5 * time.Second, &c.Grace: 30 * time.Second,
 		&c.Alive: 10 * time.Second, &c.Dead: 10 * time.Minute, &c.Money: time.Minute,
-		&c.Keeping: time.Hour, &c.Keys: 24 * time.Hour,
+		&c.Seal: 5 * time.Second, &c.Leaving: time.Minute, &c.Keeping: time.Hour, &c.Keys: 24 * time.Hour,
 	} {
 		if *field == 0 {
 			*field = value
@@ -96,6 +110,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		{"overdue", 0, r.Sweep, r.ExpireRuns},
 		{"deadlines", 0, r.Sweep, r.MissDeadlines},
 		{"schedules", 0, r.Sweep, r.FireSchedules},
+		{"audit", 0, r.Seal, r.SealAudit},
 		{"server", 0, r.Alive, r.TouchServer},
 		{"allowances", r.Money, r.Money, r.CloseAllowances},
 		{"partitions", 0, r.Keeping, r.MakePartitions},
@@ -103,6 +118,9 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		{"old files", 0, r.Keeping, r.RemoveBlobs},
 		{"idempotency keys", 0, r.Keeping, r.DropKeys},
 		{"old servers", 0, r.Keeping, r.DropServers},
+		{"people who leave", 0, r.Leaving, r.PurgePeople},
+		{"deleted workspaces", 0, r.Leaving, r.PurgeWorkspaces},
+		{"old sessions", 0, r.Keeping, r.DropSessions},
 	} {
 		all.Go(func() { r.repeat(ctx, l) })
 	}

@@ -1,7 +1,6 @@
 package reconcile_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -13,28 +12,11 @@ import (
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
 	"github.com/genericcorp/corp/reconcile"
+	"github.com/genericcorp/corp/stage"
 )
 
-// words is a log that a test can read.
-type words struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (w *words) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(p)
-}
-
-func (w *words) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.String()
-}
-
-func newReconciler(env *pgtest.Env, edit ...func(*reconcile.Config)) (*reconcile.Reconciler, *words) {
-	log := &words{}
+func newReconciler(env *pgtest.Env, edit ...func(*reconcile.Config)) (*reconcile.Reconciler, *stage.Log) {
+	log := &stage.Log{}
 	c := reconcile.Config{
 		DB: env.DB, Server: corp.Server{ID: corp.NewID[corp.ServerID](), Address: "http://127.0.0.1:7400", Gateway: "http://127.0.0.1:7401"}, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		Sweep: 20 * time.Millisecond, TTL: time.Millisecond, Margin: time.Second, Grace: time.Second, Alive: 20 * time.Millisecond, Dead: time.Hour,

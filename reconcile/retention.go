@@ -13,12 +13,13 @@ import (
 // blobBatch is how many files are removed before it is written down.
 const blobBatch = 100
 
-// DropPartitions drops the months of entries, events and calls that are older
+// DropPartitions drops the months of entries, events, calls and audit logs that are older
 // than they are kept. One table's trouble does not keep the others from it.
 func (r *Reconciler) DropPartitions(ctx context.Context) error {
 	var failed []error
 	for table, keep := range map[postgres.Kept]time.Duration{
 		postgres.KeptEntries: r.Retention.Entries, postgres.KeptEvents: r.Retention.Events, postgres.KeptCalls: r.Retention.Calls,
+		postgres.KeptAudit: r.Retention.Audit, postgres.KeptAuditPersonal: r.Retention.Audit,
 	} {
 		if keep <= 0 {
 			continue
