@@ -229,7 +229,7 @@ func (c *call) carry(client context.Context) {
 	a := answer{}
 	defer func() { c.settle(client, &a) }()
 	body := c.request.Rewrite(c.body.b, Edits{Model: c.model, MaxTokens: c.limit, Vendor: c.to.vendor()})
-	response, err := c.g.Transport.RoundTrip(c.upstream(f.trace(ctx), c.to, c.body, body))
+	response, err := c.g.way(c.to).RoundTrip(c.upstream(f.trace(ctx), c.to, c.body, body))
 	if err != nil {
 		a.err, a.sent, a.hungUp = because(ctx, err), f.written.Load(), f.gone.Load()
 		c.unanswered(&a)

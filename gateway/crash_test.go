@@ -18,6 +18,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/gateway"
+	"github.com/genericcorp/corp/outbound"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
 	"github.com/genericcorp/corp/seal"
@@ -59,7 +60,7 @@ func serveChild(path string) error {
 	}
 	times := quick()
 	times.Idle = time.Hour // nothing is given back but by recovery
-	g, err := gateway.New(gateway.Config{DB: db, Ring: ring, Server: o.Server, JournalPath: o.Journal, Times: times})
+	g, err := gateway.New(gateway.Config{DB: db, Ring: ring, Server: o.Server, JournalPath: o.Journal, Times: times, Outbound: outbound.Policy{AllowPrivate: true}})
 	if err != nil {
 		return err
 	}

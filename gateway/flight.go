@@ -32,7 +32,7 @@ func (x *exchange) upstream(ctx context.Context, to route, held *buffer, body []
 	}
 	dropped := named(x.r.Header)
 	for k, v := range x.r.Header {
-		if !hopByHop[k] && !notForwarded[k] && !dropped[k] {
+		if !hopByHop[k] && !notForwarded[k] && !dropped[k] && !steers(k) {
 			up.Header[k] = v
 		}
 	}

@@ -24,6 +24,8 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/gateway/pricebook"
+	"github.com/genericcorp/corp/limit"
+	"github.com/genericcorp/corp/outbound"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/seal"
 )
@@ -35,7 +37,8 @@ type Config struct {
 	Server      corp.ServerID       // of this process: allowances are its own
 	JournalPath string              // a file in this server's data folder, which must stay from start to start
 	Env         func(string) string // holds the keys of the installation's providers; nil holds none
-	Transport   http.RoundTripper   // to the vendors; nil is one with TLS verified and no proxy
+	Transport   http.RoundTripper   // to the installation's vendors, wherever the operator says; nil is one with TLS verified and no proxy
+	Outbound    outbound.Policy     // where the vendors of a workspace's own may be; the zero policy is closed
 	Times       Times               // what is zero is taken from DefaultTimes
 	Logger      *slog.Logger        // nil is silent
 	Registerer  prometheus.Registerer
@@ -45,10 +48,12 @@ type Config struct {
 // it. Make it with New, then call Recover, then Run beside the listener.
 type Gateway struct {
 	Config
+	guarded   http.RoundTripper // to the vendors that workspaces named
 	directory *directory
 	purse     *purse
 	ledger    *ledger
 	metrics   *metrics
+	refused   *limit.Memory // how many refusals of each run were recorded
 	book      atomic.Pointer[pricebook.Book]
 	again     rereading
 	journal   atomic.Pointer[journal]
@@ -84,12 +89,12 @@ func New(c Config) (*Gateway, error) {
 		c.Transport = newTransport()
 	}
 	g := &Gateway{
-		Config: c, directory: newDirectory(c.DB, c.Ring, c.Env, c.Times),
+		Config: c, guarded: outbound.NewTransport(c.Outbound), directory: newDirectory(c.DB, c.Ring, c.Env, c.Times),
 		purse: newPurse(c.DB, c.Server, c.Times), calls: map[corp.RunID]int{}, bodies: map[corp.RunID]int64{}, cuts: map[corp.CallID]func(error){}, left: make(chan struct{}),
 		idle: make(chan struct{}), wakeSweep: make(chan struct{}, 1),
 	}
 	g.ledger = newLedger(c.DB, c.Times, c.Logger, g.recorded)
-	g.metrics = newMetrics(g)
+	g.metrics, g.refused = newMetrics(g), limit.NewMemory(nil, 10_000)
 	if c.Registerer != nil {
 		if err := c.Registerer.Register(g.metrics); err != nil {
 			return nil, err
@@ -107,6 +112,15 @@ func newTransport() *http.Transport {
 		MaxIdleConns: 4096, MaxIdleConnsPerHost: 1024, IdleConnTimeout: 60 * time.Second,
 		TLSHandshakeTimeout: 10 * time.Second, WriteBufferSize: 64 << 10, ReadBufferSize: 32 << 10,
 	}
+}
+
+// way returns what calls to a vendor account go through: the operator's own may be
+// anywhere, a workspace's only where the policy allows.
+func (g *Gateway) way(to route) http.RoundTripper {
+	if to.Installation {
+		return g.Transport
+	}
+	return g.guarded
 }
 
 // recorded is called by the ledger for calls that have reached the database.

@@ -16,6 +16,7 @@ import (
 	"github.com/genericcorp/corp/postgres/pgtest"
 )
 
+// Attack case 47. Control: the same call succeeds before the run's end.
 func TestKeyWorksNoMoreWhenTheRunHasEnded(t *testing.T) {
 	t.Parallel()
 	vendor := &recording{answer: plainAnswer}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/outbound"
 )
 
 // refusal is an answer of the gateway's own, in place of the vendor's.
@@ -34,7 +35,10 @@ func silent(to route, err error) *refusal {
 	why := "."
 	dns, _ := errors.AsType[*net.DNSError](err)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	known, _ := errors.AsType[*corp.Error](err)
 	switch {
+	case known != nil && known.Code == outbound.CodeRefused: // as long as the address stays, trying again is in vain
+		return &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("The provider %q is not called. %s %s", to.Name, known.Message, known.Hint)}
 	case dns != nil && dns.IsNotFound:
 		why = ": there is no such host. Is its base URL right?"
 	case errors.Is(err, syscall.ECONNREFUSED):

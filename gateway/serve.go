@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/limit"
 	"github.com/genericcorp/corp/postgres"
 )
 
@@ -139,7 +140,7 @@ func (x *exchange) refuse(ctx context.Context, r *refusal, record *postgres.Call
 	if r.stop != corp.ReasonNone {
 		x.stopRun(ctx, r.stop, r.message)
 	}
-	if r.record && record != nil {
+	if r.record && record != nil && x.worthRecording(ctx) {
 		record.Outcome, record.Status, record.Detail = corp.CallRefused, r.status, clean(r.message, maxDetail)
 		record.LatencyMS = time.Since(x.began).Milliseconds()
 		x.g.ledger.add(x.run.Workspace, settled{record: *record})
@@ -147,6 +148,15 @@ func (x *exchange) refuse(ctx context.Context, r *refusal, record *postgres.Call
 	}
 	x.unread()
 	r.write(x.w, x.dialect, x.id.String())
+}
+
+// recordedRefusals bounds what an agent that repeats a refused call without end
+// adds to the ledger. Every refusal is answered, logged and counted.
+var recordedRefusals = limit.Policy{Name: "recorded refusals of a run", Quota: 600, Window: time.Hour, Burst: 200}
+
+func (x *exchange) worthRecording(ctx context.Context) bool {
+	states, err := x.g.refused.Take(ctx, []limit.Ask{{Key: limit.WorkspaceKey(x.run.Workspace, "run", x.run.RunID.String()), Policy: recordedRefusals, Cost: 1}})
+	return err == nil && !states[0].Denied
 }
 
 // unread sees to it that an answer does not wait for a body that nobody reads: the
@@ -250,7 +260,7 @@ func (x *exchange) pass(ctx context.Context, to route, held *buffer, body [][]by
 	defer x.g.endable(x.id, cancel)()
 	f := &flight{exchange: x, cancel: cancel}
 	defer f.watch()()
-	response, err := x.g.Transport.RoundTrip(x.upstream(ctx, to, held, body))
+	response, err := x.g.way(to).RoundTrip(x.upstream(ctx, to, held, body))
 	if err != nil {
 		x.refuse(ctx, silent(to, err), nil)
 		return

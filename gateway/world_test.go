@@ -17,6 +17,7 @@ import (
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/gateway"
 	"github.com/genericcorp/corp/gateway/pricebook"
+	"github.com/genericcorp/corp/outbound"
 	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/postgres/pgtest"
 	"github.com/genericcorp/corp/seal"
@@ -94,6 +95,7 @@ func newWorldIn(tb testing.TB, env *pgtest.Env, vendor http.Handler, change ...f
 	w.provider("sim", upstream.URL)
 	w.config = gateway.Config{
 		DB: env.DB, Ring: ring, Server: corp.NewID[corp.ServerID](), JournalPath: filepath.Join(tb.TempDir(), "journal"), Times: quick(),
+		Outbound: outbound.Policy{AllowPrivate: true}, // the vendor is on this machine
 	}
 	for _, c := range change {
 		c(&w.config)

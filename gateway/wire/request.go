@@ -17,6 +17,7 @@ import (
 // name and must consume its value. It returns where the first field begins. It
 // refuses, with an invalid error, a body that is not a strict JSON object, and
 // one that names a field twice, in whatever case: the vendor might read the other one.
+// Fields that steer a proxy in the vendor's place are refused too.
 func Object(body []byte, field func(s *Scanner, key string) error) (first int, err error) {
 	s := NewScanner(body)
 	if s.Peek() != '{' {
@@ -31,6 +32,9 @@ func Object(body []byte, field func(s *Scanner, key string) error) (first int, e
 		}
 		if k, twice := seen[folded]; twice {
 			return Invalid(k, "The field "+strconv.Quote(k)+" stands in the request twice.")
+		}
+		if steering[Lower(key)] {
+			return Invalid(name, "The field "+strconv.Quote(name)+" says where a request goes, and that is not for a request to say.")
 		}
 		seen[folded] = name
 		return field(s, name)
