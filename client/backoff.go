@@ -32,7 +32,17 @@ func (b *backoff) next(ctx context.Context) bool {
 	}
 	b.attempt++
 	wait := corp.RetryDelay(b.attempt, backoffBase, backoffCap, rand.Int64N)
-	timer := time.NewTimer(min(left, max(wait, time.Millisecond)))
+	return pause(ctx, min(left, max(wait, time.Millisecond)))
+}
+
+// sleep waits as long as it was told, if the patience is enough for that.
+func (b *backoff) sleep(ctx context.Context, wait time.Duration) bool {
+	return wait < time.Until(b.until) && pause(ctx, wait)
+}
+
+// pause waits and says whether nobody gave up meanwhile.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -34,26 +34,49 @@ type Options struct {
 	// Patience is how long a request that is safe to repeat is repeated while
 	// the server cannot be reached. Zero means one attempt.
 	Patience time.Duration
+	// Credential is what the client signs in with, in place of a key, when that
+	// changes; nil means the key.
+	Credential Credential
 	// UserAgent names the program, for the server's log.
 	UserAgent string
 }
 
+// Credential is one that is exchanged from time to time: a session's. It is safe for
+// concurrent use.
+type Credential interface {
+	// Key returns what to send now.
+	Key(ctx context.Context) (string, error)
+	// Renew returns what to send in place of one that was refused.
+	Renew(ctx context.Context, refused string) (string, error)
+}
+
+// fixed is a key that stays.
+type fixed string
+
+func (f fixed) Key(context.Context) (string, error) { return string(f), nil }
+
+// Renew returns the same: there is no other.
+func (f fixed) Renew(context.Context, string) (string, error) { return string(f), nil }
+
 // Client speaks to one installation with one credential. It is safe for concurrent use.
 type Client struct {
-	servers   *roster
-	key       string
-	http      *http.Client
-	patience  time.Duration
-	userAgent string
-	silence   time.Duration // how long a stream may say nothing
-	slow      time.Duration // how long one of several servers may take to answer
+	servers    *roster
+	credential Credential
+	http       *http.Client
+	patience   time.Duration
+	userAgent  string
+	silence    time.Duration // how long a stream may say nothing
+	slow       time.Duration // how long one of several servers may take to answer
 }
 
 // New makes a client of the server at baseURL ("http://127.0.0.1:7400"), or of
 // several servers of one installation, with commas between their URLs, that signs
 // in with key. A wrong URL is reported by the first request.
 func New(baseURL, key string, opts Options) *Client {
-	c := &Client{servers: newRoster(baseURL), key: key, http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent, silence: streamSilence, slow: slowAnswer}
+	c := &Client{servers: newRoster(baseURL), credential: fixed(key), http: opts.HTTP, patience: opts.Patience, userAgent: opts.UserAgent, silence: streamSilence, slow: slowAnswer}
+	if opts.Credential != nil {
+		c.credential = opts.Credential
+	}
 	if c.http == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.MaxIdleConnsPerHost = 64
@@ -139,13 +162,15 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	wait := newBackoff(c.patience)
 	for asked := 1; ; asked++ {
-		resp, err := c.once(ctx, r, payload)
+		resp, err := c.signed(ctx, r, payload, begun)
 		if err == nil {
 			return resp, nil
 		}
 		// A connection that was never made carried nothing, so even what must not happen twice may be sent again.
 		again := !begun() && (unreachable(err) || r.stream == nil && r.safe() && corp.KindOf(err) == corp.KindUnavailable)
+		early, isEarly := errors.AsType[tooEarlyError](err)
 		switch {
+		case isEarly && !begun() && wait.sleep(ctx, early.wait): // nothing of it was carried out
 		case !again || ctx.Err() != nil:
 			return nil, err
 		case asked%len(c.servers.urls) != 0: // there is one that was not asked yet
@@ -174,7 +199,28 @@ func unreachable(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || ok && dial.Op == "dial"
 }
 
-func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Response, error) {
+// signed is once with the credential of now, and with another one if that is refused:
+// then nothing was carried out.
+func (c *Client) signed(ctx context.Context, r request, payload []byte, begun func() bool) (*http.Response, error) {
+	key, err := c.credential.Key(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.once(ctx, r, payload, key)
+	if corp.KindOf(err) != corp.KindUnauthenticated || begun() {
+		return resp, err
+	}
+	fresh, failed := c.credential.Renew(ctx, key)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case fresh == key:
+		return nil, err
+	}
+	return c.once(ctx, r, payload, fresh)
+}
+
+func (c *Client) once(ctx context.Context, r request, payload []byte, key string) (*http.Response, error) {
 	try := c.try(ctx, r)
 	target := try.server + r.path
 	if len(r.query) > 0 {
@@ -191,8 +237,8 @@ func (c *Client) once(ctx context.Context, r request, payload []byte) (*http.Res
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	switch {
 	case payload != nil:

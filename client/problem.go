@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/genericcorp/corp"
 )
@@ -33,8 +35,21 @@ func readProblem(resp *http.Response) error {
 			Hint:    "Check that the address is that of a Generic Corp server.",
 		}
 	}
-	return p.err()
+	err := p.err()
+	if wait, odd := strconv.Atoi(resp.Header.Get("Retry-After")); resp.StatusCode == http.StatusTooManyRequests && odd == nil && err.Err != nil {
+		err.Err = tooEarlyError{err.Err, time.Duration(wait) * time.Second}
+	}
+	return err
 }
+
+// tooEarlyError is the cause of a refusal of what may come again later.
+type tooEarlyError struct {
+	cause error
+	wait  time.Duration
+}
+
+func (e tooEarlyError) Error() string { return e.cause.Error() }
+func (e tooEarlyError) Unwrap() error { return e.cause }
 
 // problemOf reads a problem that came inside a stream.
 func problemOf(body []byte) error {
@@ -45,7 +60,7 @@ func problemOf(body []byte) error {
 	return p.err()
 }
 
-func (p problem) err() error {
+func (p problem) err() *corp.Error {
 	e := &corp.Error{Kind: p.Kind, Message: p.Detail, Field: p.Field, Hint: p.Hint}
 	if p.Code != string(p.Kind) {
 		e.Code = p.Code

@@ -82,7 +82,7 @@ func (c *Client) follow(ctx context.Context, query StreamQuery, cursor *string, 
 	if *cursor != "" {
 		header["Last-Event-ID"] = *cursor
 	}
-	resp, err := c.once(ctx, request{method: http.MethodGet, path: "/v1/stream", query: query.values(), header: header}, nil)
+	resp, err := c.signed(ctx, request{method: http.MethodGet, path: "/v1/stream", query: query.values(), header: header}, nil, func() bool { return false })
 	if err != nil {
 		return false, false, err
 	}

@@ -70,6 +70,11 @@ func (c *Client) UpdateWorkspace(ctx context.Context, update corp.WorkspaceUpdat
 	return fetch[corp.Workspace](ctx, c, request{method: http.MethodPatch, path: "/v1/workspace", body: update, repeatable: true})
 }
 
+// Limits returns the plan of the key's own workspace, and what is left of it.
+func (c *Client) Limits(ctx context.Context) (corp.Limits, error) {
+	return fetch[corp.Limits](ctx, c, request{method: http.MethodGet, path: "/v1/limits"})
+}
+
 // Workspaces lists the installation's workspaces, for the operator.
 func (c *Client) Workspaces(ctx context.Context, page corp.Page) (corp.List[corp.Workspace], error) {
 	return fetch[corp.List[corp.Workspace]](ctx, c, request{method: http.MethodGet, path: "/v1/workspaces", query: pageQuery(page)})
