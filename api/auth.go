@@ -2,17 +2,18 @@ package api
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
 )
 
 const (
-	// identityTTL is how long a revoked key may still be accepted.
+	// identityTTL is how long a revoked key may still be accepted when every hint
+	// of its end is lost.
 	identityTTL = 2 * time.Second
 	// maxIdentities bounds the memory that keys nobody knows can take.
 	maxIdentities = 20_000
@@ -26,8 +27,9 @@ type authenticator struct {
 	lookUp func(ctx context.Context, hash string) (corp.Identity, error)
 	now    func() time.Time
 
-	mu    sync.Mutex
-	known map[string]verdict
+	mu        sync.Mutex
+	known     map[string]verdict
+	forgotten int // how often something was: what was asked before that is old
 }
 
 // verdict is what became of a look-up: an identity, or that there is none.
@@ -45,6 +47,7 @@ func newAuthenticator(lookUp func(context.Context, string) (corp.Identity, error
 func (au *authenticator) identity(ctx context.Context, hash string) (corp.Identity, error) {
 	au.mu.Lock()
 	v, ok := au.known[hash]
+	forgotten := au.forgotten
 	au.mu.Unlock()
 	if ok && au.now().Before(v.until) {
 		return v.who, v.err
@@ -54,7 +57,7 @@ func (au *authenticator) identity(ctx context.Context, hash string) (corp.Identi
 	if err != nil && corp.KindOf(err) != corp.KindUnauthenticated {
 		return corp.Identity{}, err // says nothing about the key
 	}
-	au.remember(hash, verdict{who, err, asked.Add(identityTTL)})
+	au.remember(hash, verdict{who, err, asked.Add(identityTTL)}, forgotten)
 	return who, err
 }
 
@@ -63,22 +66,29 @@ func (au *authenticator) forget(hash string) {
 	au.mu.Lock()
 	defer au.mu.Unlock()
 	delete(au.known, hash)
+	au.forgotten++
 }
 
-// forgetActor is forget for a credential of which only the name is known.
-func (au *authenticator) forgetActor(actor corp.Actor) {
+// changed makes the next use of every credential ask again that a notice is about:
+// a person's, a workspace's, or all. What was refused, or is somebody's who is in no
+// workspace, may be good by now: nothing tells whether the notice is about it.
+func (au *authenticator) changed(n postgres.Notice) {
 	au.mu.Lock()
 	defer au.mu.Unlock()
-	for hash, v := range au.known {
-		if v.who.Actor == actor {
-			delete(au.known, hash)
+	au.forgotten++
+	for name, v := range au.known {
+		if n.Kind != postgres.NoticeAccess || v.err != nil || v.who.Workspace.IsZero() || v.who.Workspace == n.Workspace && n.User.IsZero() || v.who.User == n.User && !n.User.IsZero() {
+			delete(au.known, name)
 		}
 	}
 }
 
-func (au *authenticator) remember(hash string, v verdict) {
+func (au *authenticator) remember(hash string, v verdict, forgotten int) {
 	au.mu.Lock()
 	defer au.mu.Unlock()
+	if forgotten != au.forgotten {
+		return // it may have been asked just before the change
+	}
 	if len(au.known) >= maxIdentities {
 		now := au.now()
 		for h, old := range au.known {
@@ -91,20 +101,6 @@ func (au *authenticator) remember(hash string, v verdict) {
 		}
 	}
 	au.known[hash] = v
-}
-
-// lookUpKey asks the database, and notes there that the key was used.
-func (a *API) lookUpKey(ctx context.Context, hash string) (corp.Identity, error) {
-	who, err := a.DB.Auth().Key(ctx, []byte(hash))
-	if err != nil {
-		return corp.Identity{}, err
-	}
-	if key, err := corp.ParseID[corp.APIKeyID](string(who.Actor)); err == nil && !who.Workspace.IsZero() && a.touches.due(string(who.Actor), time.Now()) {
-		if err := a.DB.In(who.Workspace).TouchAPIKeys(ctx, map[corp.APIKeyID]time.Time{key: time.Now()}); err != nil {
-			a.Logger.WarnContext(ctx, "last use of a key not noted", "workspace_id", who.Workspace.String(), "actor", string(who.Actor), "error", err)
-		}
-	}
-	return who, nil
 }
 
 // touches remembers when the use of a key was last noted.
@@ -128,34 +124,20 @@ func (t *touches) due(key string, now time.Time) bool {
 	return true
 }
 
-// credential reads the request's key and returns its hash. A key that is
-// mistyped is refused by its checksum, without asking the database.
-func (a *API) credential(header string) (string, error) {
-	if header == "" {
-		return "", &corp.Error{Kind: corp.KindUnauthenticated, Code: "no_key", Message: "This needs a key.", Hint: "Send one as \"Authorization: Bearer KEY\"; the first start of the server says where it is."}
-	}
-	scheme, key, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", &corp.Error{Kind: corp.KindUnauthenticated, Code: "scheme", Message: "The Authorization header is not of the kind Bearer.", Hint: "Send \"Authorization: Bearer KEY\"."}
-	}
-	switch prefix, whole := corp.SecretPrefix(key); {
-	case !whole:
-		return "", &corp.Error{Kind: corp.KindUnauthenticated, Code: "mistyped_key", Message: "That is not a whole key.", Hint: "Copy it again: its last characters are a checksum, and it does not hold."}
-	case prefix == corp.KeyPrefixRun:
-		return "", &corp.Error{Kind: corp.KindUnauthenticated, Code: "run_key", Message: "A run's key is for model calls only.", Hint: "Use an API key here."}
-	case prefix == corp.KeyPrefixLease:
-		return "", &corp.Error{Kind: corp.KindUnauthenticated, Code: "lease_secret", Message: "The secret of a lease is not a key.", Hint: "Use the runner's key."}
-	}
-	return string(a.Ring.Hash(key)), nil
+// identify returns who makes a request, and by what name of their credential the
+// server knows that.
+func (a *API) identify(ctx context.Context, c presented) (who corp.Identity, name string, err error) {
+	return a.identifyBy(ctx, c, a.auth.identity)
 }
 
-// identify returns who makes a request.
-func (a *API) identify(ctx context.Context, header string) (who corp.Identity, hash string, err error) {
-	if hash, err = a.credential(header); err != nil {
+func (a *API) identifyBy(ctx context.Context, c presented, look func(context.Context, string) (corp.Identity, error)) (who corp.Identity, name string, err error) {
+	if name, err = a.credential(c); err != nil {
 		return who, "", err
 	}
-	who, err = a.auth.identity(ctx, hash)
-	return who, hash, err
+	if who, err = look(ctx, name); err != nil {
+		return who, name, err
+	}
+	return who, name, comesFrom(who, c.address)
 }
 
 // admit is the middleware of every operation: who calls, and may they? It runs
@@ -163,17 +145,36 @@ func (a *API) identify(ctx context.Context, header string) (who corp.Identity, h
 func (a *API) admit(hctx huma.Context, next func(huma.Context)) {
 	action, _ := hctx.Operation().Metadata["action"].(corp.Action)
 	x := exchangeOf(hctx.Context())
+	x.witness(hctx)
 	if action != public {
 		var err error
-		if x.who, x.hash, err = a.identify(hctx.Context(), hctx.Header("Authorization")); err == nil {
-			err = allowed(x.who, action)
-		}
-		if err != nil {
-			a.refuse(hctx, x, err)
+		if x.who, x.hash, err = a.identify(hctx.Context(), x.presented); err != nil {
+			if corp.KindOf(err) == corp.KindUnauthenticated && x.hash != "" { // that cost a look-up
+				a.refusedCredential(hctx.Context(), x)
+			}
+			a.refuse(hctx, x, a.auditDenial(hctx.Context(), x, hctx.Operation(), err)) // a key from where it must not be used
 			return
 		}
 	}
-	if err := single(hctx); err != nil {
+	if err := a.limitRequest(hctx, x); err != nil {
+		a.refuse(hctx, x, err)
+		return
+	}
+	if action != public {
+		err := x.agrees()
+		if err == nil {
+			err = allowed(x.who, action)
+		}
+		if err != nil {
+			a.refuse(hctx, x, a.auditDenial(hctx.Context(), x, hctx.Operation(), err))
+			return
+		}
+	}
+	err := single(hctx)
+	if err == nil {
+		err = media(hctx)
+	}
+	if err != nil {
 		a.refuse(hctx, x, err)
 		return
 	}
@@ -185,6 +186,9 @@ func (a *API) refuse(hctx huma.Context, x *exchange, err error) {
 	if p.Kind == corp.KindUnauthenticated {
 		hctx.SetHeader("WWW-Authenticate", `Bearer realm="corp"`)
 	}
+	for name, value := range p.headers() {
+		hctx.SetHeader(name, value)
+	}
 	hctx.SetHeader("Content-Type", p.ContentType(""))
 	hctx.SetStatus(p.Status)
 	_ = huma.DefaultJSONFormat.Marshal(hctx.BodyWriter(), p) // the client may be gone
@@ -192,14 +196,25 @@ func (a *API) refuse(hctx huma.Context, x *exchange, err error) {
 
 // allowed asks the one table of roles.
 func allowed(who corp.Identity, action corp.Action) error {
-	if action == signedIn || who.Role.May(action) {
+	refuse := func(message, hint string) error {
+		return &corp.Error{Kind: corp.KindForbidden, Message: message, Hint: hint}
+	}
+	switch {
+	case who.Suspended && (who.Session.IsZero() || action != person && action != signedIn): // people see to their account all the same
+		return corp.Suspended()
+	case action == signedIn, action == person && !who.Session.IsZero(), who.May(action):
 		return nil
+	case action == person:
+		return refuse("This is about a person, and a key is none.", "Sign in: corp login.")
+	case who.Role == "":
+		return refuse("You are in no workspace.", "Make one, accept an invitation, or switch to one of yours.")
+	case corp.RoleOperator.May(action):
+		return refuse("Your role is "+string(who.Role)+", which may not do this.", "That is the operator's: the command line on the server's machine is signed in as such.")
+	case who.Role.May(action):
+		return refuse("Your key is narrowed to other actions than "+string(action)+".", "Use a key with this scope; its owner can make one.")
+	default:
+		return refuse("Your role is "+string(who.Role)+", which may not do this.", "Use a role that has the action "+string(action)+"; an admin of the workspace can give it.")
 	}
-	hint := "Use a key whose role has the action " + string(action) + "; an admin can make one."
-	if corp.RoleOperator.May(action) {
-		hint = "That is the operator's: the command line on the server's machine is signed in as such."
-	}
-	return &corp.Error{Kind: corp.KindForbidden, Message: "Your key has the role " + string(who.Role) + ", which may not do this.", Hint: hint}
 }
 
 // single refuses a parameter that is given twice where one is meant: two readers

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres"
 	"github.com/genericcorp/corp/seal"
 )
 
+// Attack case 12. Control: the right key is looked up once and accepted.
 func TestAMistypedKeyIsRefusedWithoutALookUp(t *testing.T) {
 	t.Parallel()
 	ring, err := seal.New(make([]byte, seal.SecretSize))
@@ -32,7 +34,7 @@ func TestAMistypedKeyIsRefusedWithoutALookUp(t *testing.T) {
 		"Bearer " + swapped(good), "Bearer gc_live_" + strings.Repeat("0", 36), "Bearer sk-ant-123", "Bearer " + strings.Repeat("x", 1<<16),
 		"Bearer " + corp.NewSecret(corp.KeyPrefixRun), "Bearer " + corp.NewSecret(corp.KeyPrefixLease), "Bearer gc_live_\x00", "bearer" + good,
 	} {
-		if _, _, err := a.identify(t.Context(), header); corp.KindOf(err) != corp.KindUnauthenticated {
+		if _, _, err := a.identify(t.Context(), presented{header: header}); corp.KindOf(err) != corp.KindUnauthenticated {
 			t.Errorf("%.50q: %v", header, err)
 		}
 	}
@@ -40,7 +42,7 @@ func TestAMistypedKeyIsRefusedWithoutALookUp(t *testing.T) {
 		t.Errorf("%d look-ups for keys that are not whole", asked.Load())
 	}
 	for _, header := range []string{"Bearer " + good, "bearer " + good, "BEARER " + good} {
-		if who, _, err := a.identify(t.Context(), header); err != nil || who.Role != corp.RoleOwner {
+		if who, _, err := a.identify(t.Context(), presented{header: header}); err != nil || who.Role != corp.RoleOwner {
 			t.Errorf("%.10s: %v", header, err)
 		}
 	}
@@ -79,7 +81,7 @@ func TestARevokedKeyIsAcceptedForTwoSecondsAtMost(t *testing.T) {
 			t.Fatal(err)
 		}
 		revoked = true
-		<-time.After(identityTTL - time.Millisecond)
+		<-time.After(2*time.Second - time.Millisecond)
 		if err := use(); err != nil {
 			t.Errorf("within the time: %v", err)
 		}
@@ -93,9 +95,9 @@ func TestARevokedKeyIsAcceptedForTwoSecondsAtMost(t *testing.T) {
 			t.Errorf("after forgetting: %v", err)
 		}
 		revoked = true
-		au.forgetActor("key_1")
+		au.changed(postgres.Notice{Kind: postgres.NoticeResync})
 		if err := use(); corp.KindOf(err) != corp.KindUnauthenticated {
-			t.Errorf("after forgetting the actor: %v", err)
+			t.Errorf("after a notice: %v", err)
 		}
 		// A database that does not answer says nothing about the key.
 		au.forget("h")

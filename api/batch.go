@@ -30,7 +30,7 @@ type batchInput struct {
 
 func (a *API) submitBatch(ctx context.Context, who corp.Identity, in *submitBatchInput) (*submitBatchOutput, error) {
 	for i, t := range in.Body.Tasks {
-		if err := checkTask(t.TaskSpec); err != nil {
+		if err := a.checkTask(t.TaskSpec); err != nil {
 			return nil, inField(fmt.Sprintf("tasks[%d].", i), err)
 		}
 	}

@@ -88,6 +88,7 @@ func TestEveryOperationSaysWhoMayUseItAndWhatGoesWrong(t *testing.T) {
 	}
 }
 
+// Attack case 39. Control: the operations as they are do start.
 func TestAnOperationWithoutAnActionDoesNotStart(t *testing.T) {
 	t.Parallel()
 	for _, action := range []corp.Action{"", "task.destroy"} {
@@ -102,8 +103,8 @@ func TestAnOperationWithoutAnActionDoesNotStart(t *testing.T) {
 	}
 }
 
-// What goes beyond one workspace stands in one file, where a reader can see all of it.
-func TestOnlyOneFileOpensTheDoorToAllWorkspaces(t *testing.T) {
+// What goes beyond one workspace stands in two files, where a reader can see all of it.
+func TestOnlyTwoFilesOpenTheDoorToAllWorkspaces(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -114,7 +115,7 @@ func TestOnlyOneFileOpensTheDoorToAllWorkspaces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.HasSuffix(name, "_test.go") || name == "operator.go" {
+		if strings.HasSuffix(name, "_test.go") || name == "operator.go" || name == "incident.go" {
 			continue
 		}
 		if strings.Contains(string(text), ".System(") || strings.Contains(string(text), "a.system(") {

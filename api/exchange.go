@@ -19,15 +19,17 @@ import (
 type exchange struct {
 	id      string
 	pattern string // of the route: "POST /v1/tasks"
-	who     corp.Identity
-	hash    string           // of the credential
-	ws      corp.WorkspaceID // whose things were touched, when that is not the credential's own
-	run     corp.RunID
-	// As they came: for the leader, when it is another server that must answer.
-	authorization string
-	passedOn      bool // by another server, which takes this one for the leader
-	control       *http.ResponseController
-	err           error // why the answer is no success
+	presented
+	who      corp.Identity
+	hash     string           // of the credential
+	ws       corp.WorkspaceID // whose things were touched, when that is not the credential's own
+	run      corp.RunID
+	agent    string // the User-Agent
+	target   string // what its path names first
+	passedOn bool   // by another server, which takes this one for the leader
+	control  *http.ResponseController
+	slug     string // of the workspace that the host name names, if it does
+	err      error  // why the answer is no success
 }
 
 type exchangeKey struct{}
@@ -46,21 +48,27 @@ func exchangeOf(ctx context.Context) *exchange {
 func (a *API) exchanges(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{id: requestID(r.Header.Get("X-Request-ID")), authorization: r.Header.Get("Authorization"), passedOn: r.Header.Get(passedOnHeader) != ""}
+		x := &exchange{presented: a.present(r), id: requestID(r.Header.Get("X-Request-ID")), passedOn: r.Header.Get(passedOnHeader) != ""}
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		rec := &recorder{ResponseWriter: w}
 		x.control = http.NewResponseController(rec)
 		h := rec.Header()
 		h.Set("X-Request-ID", x.id)
-		h.Set("Cache-Control", "private, no-store")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Vary", "Authorization")
+		a.edge.secure(h)
 		defer a.finish(rec, r, x, start)
-		if err := checkURL(r); err != nil {
+		if a.edge.admit(rec, r, x) {
+			return
+		}
+		if err := a.limitAddress(r, x); err != nil {
 			x.write(rec, r, err)
 			return
 		}
+		x.address = a.passedFrom(r, x)
 		_, x.pattern = mux.Handler(r)
+		if err := checkURL(r, a.Pages.has(x.pattern)); err != nil {
+			x.write(rec, r, err)
+			return
+		}
 		mux.ServeHTTP(rec, r)
 	})
 }
@@ -89,6 +97,9 @@ func (a *API) finish(w *recorder, r *http.Request, x *exchange, start time.Time)
 	}
 	if x.who.Actor != "" {
 		attrs = append(attrs, slog.String("actor", string(x.who.Actor)))
+	}
+	if x.who.Via != x.who.Actor {
+		attrs = append(attrs, slog.String("via", string(x.who.Via)))
 	}
 	if !x.run.IsZero() {
 		attrs = append(attrs, slog.String("run_id", x.run.String()))
@@ -130,12 +141,13 @@ func requestID(given string) string {
 }
 
 // checkURL refuses what no client of ours sends: text that the database cannot
-// hold, and credentials where every proxy writes them into its log.
-func checkURL(r *http.Request) error {
+// hold, and credentials where every proxy writes them into its log. What a mail's
+// link to a page proves is one, too, but used once.
+func checkURL(r *http.Request, page bool) error {
 	query := r.URL.Query()
 	for name, values := range query {
 		for _, v := range values {
-			if prefix, _ := corp.SecretPrefix(v); prefix != "" {
+			if prefix, _ := corp.SecretPrefix(v); prefix != "" && (!page || prefix != corp.KeyPrefixLink) {
 				return &corp.Error{Kind: corp.KindUnauthenticated, Code: "key_in_url", Field: name, Message: "A key must not be part of an address.", Hint: "Send it as \"Authorization: Bearer KEY\", and revoke this one: addresses end up in logs."}
 			}
 			if !plainText(v) || !plainText(name) {

@@ -23,6 +23,7 @@ type follower struct {
 	db     postgres.WorkspaceDB
 	wake   <-chan struct{}
 	out    *frames
+	pace   pacer
 	at     cursor
 	until  bool // end when everything named is final
 	settle bool // a state may have become final since it was last looked at
@@ -177,6 +178,9 @@ func (f *follower) final(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// accessEvents are those after which a credential may be worth less.
+var accessEvents = []string{"apikey.revoked", "apikey.rotated", "member.changed", "member.removed", "workspace.deleted"}
+
 // drain sends events until there are none, each run's entries before the event
 // that they led to, and then what is left of the entries.
 func (f *follower) drain(ctx context.Context) error {
@@ -185,7 +189,7 @@ func (f *follower) drain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(events, func(e corp.Event) bool { return e.Kind == "apikey.revoked" }) {
+		if slices.ContainsFunc(events, func(e corp.Event) bool { return slices.Contains(accessEvents, e.Kind) }) {
 			f.api.auth.forget(f.hash)
 			if err := f.admit(ctx); err != nil {
 				return err
@@ -237,10 +241,14 @@ func (f *follower) event(ctx context.Context, e corp.Event) error {
 			}
 		}
 	}
-	f.at.event = e.Seq
 	if !mine {
+		f.at.event = e.Seq
 		return nil
 	}
+	if err := f.turn(ctx); err != nil {
+		return err
+	}
+	f.at.event = e.Seq
 	if strings.HasPrefix(e.Kind, "run.") || strings.HasPrefix(e.Kind, "task.") {
 		f.settle = f.until
 	}
@@ -264,6 +272,9 @@ func (f *follower) entries(ctx context.Context, run corp.RunID) error {
 			return err
 		}
 		for _, e := range batch {
+			if err := f.turn(ctx); err != nil {
+				return err
+			}
 			f.at.entries[run] = e.Index
 			f.out.send("entry", f.at.String(), e)
 		}

@@ -21,8 +21,11 @@ import (
 	"github.com/genericcorp/corp/client"
 	"github.com/genericcorp/corp/dispatch"
 	"github.com/genericcorp/corp/feed"
+	"github.com/genericcorp/corp/outbound"
+	"github.com/genericcorp/corp/postgres/people"
 	"github.com/genericcorp/corp/postgres/pgtest"
 	"github.com/genericcorp/corp/seal"
+	"github.com/genericcorp/corp/stage"
 )
 
 // house is one server as it runs in production, but for its times: the database,
@@ -34,12 +37,14 @@ type house struct {
 	api    *API
 	server *httptest.Server
 	url    string
-	log    *journal
+	log    *stage.Log
 	parts  sync.WaitGroup
 	closes func() // ends it before its test
 
 	operator, pool string // keys
 	finished       sync.Map
+	letters        sync.Map // by address
+	mail           sync.Map // the newest text, by address
 }
 
 var (
@@ -101,7 +106,7 @@ func houseOn(t *testing.T, env *pgtest.Env, dir string, adjust ...func(*API)) *h
 
 func build(ctx context.Context, tb testing.TB, env *pgtest.Env, dir string, adjust ...func(*API)) *house {
 	tb.Helper()
-	h := &house{env: env, log: &journal{}}
+	h := &house{env: env, log: &stage.Log{}}
 	logger := slog.New(slog.NewJSONHandler(h.log, nil))
 	var err error
 	if h.ring, err = seal.New(bytes.Repeat([]byte{7}, seal.SecretSize)); err != nil {
@@ -117,9 +122,15 @@ func build(ctx context.Context, tb testing.TB, env *pgtest.Env, dir string, adju
 	server := corp.NewID[corp.ServerID]()
 	leader := dispatch.New(h.env.DB, h.ring, server, h.url, testTimes(), logger)
 	hub.OnQueue(leader.Wake)
+	flows := h.flows(tb, logger)
 	h.api, err = New(Config{
-		DB: h.env.DB, Server: server, Hub: hub, Dispatcher: leader, Blobs: blobs, Ring: h.ring, GatewayURL: func() string { return "http://gateway.invalid" },
-		Times: testTimes(), Version: "test", Logger: logger, Registerer: registry, Gatherer: registry,
+		Identity: flows,
+		DB:       h.env.DB, People: people.New(h.env.DB.Door()), Server: server, Hub: hub, Dispatcher: leader, Blobs: blobs, Ring: h.ring, GatewayURL: func() string { return "http://gateway.invalid" },
+		Times: testTimes(), Version: "test", Logger: logger, Outbound: outbound.Policy{AllowPrivate: true}, Registerer: registry, Gatherer: registry,
+		SendInvitation: func(_ context.Context, l Letter) error {
+			h.letters.Store(l.Invitation.Email, l)
+			return nil
+		},
 		OnFinish: func(_ corp.WorkspaceID, run corp.RunID) { h.finished.Store(run, true) },
 	})
 	if err != nil {
@@ -149,38 +160,52 @@ func (h *house) installationKey(tb testing.TB, role corp.Role, prefix string) st
 	return secret
 }
 
-// journal keeps what was logged.
-type journal struct {
-	mu    sync.Mutex
-	lines bytes.Buffer
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.lines.Write(b)
-}
-
-func (j *journal) text() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.lines.String()
-}
-
-// office is a workspace with a key of each role.
+// office is a workspace with a member of each role, who has a key, and a runner's key.
 type office struct {
 	*house
 	ws   corp.WorkspaceID
 	keys map[corp.Role]string
+	tb   testing.TB
+	came sync.Once
+	here signedUp
+	once sync.Once
+	busy corp.Offer
 }
 
 func (h *house) office(tb testing.TB) *office {
 	tb.Helper()
-	o := &office{house: h, ws: h.env.Workspace(tb), keys: map[corp.Role]string{}}
+	o := &office{house: h, ws: h.env.Workspace(tb), keys: map[corp.Role]string{}, tb: tb}
 	for _, role := range []corp.Role{corp.RoleViewer, corp.RoleMember, corp.RoleAdmin, corp.RoleOwner, corp.RoleRunner} {
 		o.keys[role], _ = o.key(tb, role)
 	}
 	return o
+}
+
+// working is the offer of a run that is going on; always the same.
+func (o *office) working() corp.Offer {
+	o.once.Do(func() { o.busy = o.running(o.tb) })
+	return o.busy
+}
+
+// service makes a key that is the workspace's own.
+func (o *office) service() string {
+	return o.make(o.tb, corp.APIKey{Role: corp.RoleAdmin})
+}
+
+// narrowed makes an owner's key that may do one thing.
+func (o *office) narrowed(to corp.Action) string {
+	return o.make(o.tb, corp.APIKey{Role: corp.RoleOwner, Scopes: []corp.Action{to}, UserID: o.member(o.tb, corp.RoleOwner)})
+}
+
+func (o *office) make(tb testing.TB, like corp.APIKey) string {
+	tb.Helper()
+	secret := corp.NewSecret(corp.KeyPrefixLive)
+	wanted := newKey(corp.ActorSystem, "made", like.Role, secret, nil)
+	wanted.UserID, wanted.Scopes = like.UserID, like.Scopes
+	if _, err := o.env.DB.In(o.ws).CreateAPIKey(tb.Context(), corp.ActorSystem, wanted, o.ring.Hash(secret)); err != nil {
+		tb.Fatal(err)
+	}
+	return secret
 }
 
 // key makes another key.
@@ -191,11 +216,45 @@ func (o *office) key(tb testing.TB, role corp.Role) (string, corp.APIKeyID) {
 		prefix = corp.KeyPrefixRunner
 	}
 	secret := corp.NewSecret(prefix)
-	key, err := o.env.DB.In(o.ws).CreateAPIKey(tb.Context(), corp.ActorSystem, newKey(corp.ActorSystem, string(role), role, secret, nil), o.ring.Hash(secret))
+	wanted := newKey(corp.ActorSystem, string(role), role, secret, nil)
+	if role != corp.RoleRunner {
+		wanted.UserID = o.member(tb, role)
+	}
+	key, err := o.env.DB.In(o.ws).CreateAPIKey(tb.Context(), corp.ActorSystem, wanted, o.ring.Hash(secret))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return secret, key.ID
+}
+
+// keyOf makes another key of whoever holds one: a viewer's, where that is nobody.
+func (o *office) keyOf(tb testing.TB, holder string) corp.APIKeyID {
+	tb.Helper()
+	who, err := o.env.DB.Auth().Key(tb.Context(), o.ring.Hash(holder))
+	if claims, signedIn := o.api.Tokens.Verify(holder); signedIn == nil {
+		who, err = corp.Identity{User: claims.User, Actor: corp.Actor(claims.User.String()), Workspace: claims.Workspace}, nil
+	}
+	if err != nil || who.User.IsZero() && !who.Role.AtMost(corp.RoleOwner) {
+		_, id := o.key(tb, corp.RoleViewer)
+		return id
+	}
+	secret := corp.NewSecret(corp.KeyPrefixLive)
+	wanted := newKey(who.Actor, "another", corp.RoleViewer, secret, nil)
+	wanted.UserID = who.User
+	key, err := o.env.DB.In(who.Workspace).CreateAPIKey(tb.Context(), who.Actor, wanted, o.ring.Hash(secret))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return key.ID
+}
+
+// member makes another person and puts them into the workspace.
+func (o *office) member(tb testing.TB, role corp.Role) corp.UserID {
+	tb.Helper()
+	id := corp.NewID[corp.UserID]()
+	o.env.Exec(tb, `INSERT INTO users (user_id, email, name) VALUES ($1, $1::uuid || '@example.com', 'somebody')`, id)
+	o.env.Exec(tb, `INSERT INTO members (workspace_id, user_id, role, created_by) VALUES ($1, $2, $3, 'test')`, o.ws, id, role)
+	return id
 }
 
 func (o *office) as(role corp.Role) *client.Client { return o.with(o.keys[role]) }
@@ -253,12 +312,12 @@ func (h *house) do(t *testing.T, key, method, target string, header map[string]s
 }
 
 // must unwraps what cannot fail in the test.
-func must[T any](t *testing.T) func(T, error) T {
-	t.Helper()
+func must[T any](tb testing.TB) func(T, error) T {
+	tb.Helper()
 	return func(v T, err error) T {
-		t.Helper()
+		tb.Helper()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		return v
 	}
@@ -266,34 +325,34 @@ func must[T any](t *testing.T) func(T, error) T {
 
 const someURL = "https://example.com/team/project.git"
 
-func (o *office) submit(t *testing.T) corp.Task {
-	t.Helper()
-	return must[corp.Task](t)(o.owner().SubmitTask(t.Context(), corp.TaskSpec{Prompt: "Fix it.", RepositoryURL: someURL}, ""))
+func (o *office) submit(tb testing.TB) corp.Task {
+	tb.Helper()
+	return must[corp.Task](tb)(o.owner().SubmitTask(tb.Context(), corp.TaskSpec{Prompt: "Fix it.", RepositoryURL: someURL}, ""))
 }
 
 // register makes a runner with a key, and returns its id.
-func (o *office) register(t *testing.T, key string) corp.RunnerID {
-	t.Helper()
-	got, err := o.with(key).Register(t.Context(), corp.Registration{Protocols: []int{1}, Name: "test", Instance: corp.NewSecret("i_")[:20], Slots: 100, Runtimes: []string{corp.RuntimeBuiltin}, Sandbox: "none", Version: "test"})
+func (o *office) register(tb testing.TB, key string) corp.RunnerID {
+	tb.Helper()
+	got, err := o.with(key).Register(tb.Context(), corp.Registration{Protocols: []int{1}, Name: "test", Instance: corp.NewSecret("i_")[:20], Slots: 100, Runtimes: []string{corp.RuntimeBuiltin}, Sandbox: "none", Version: "test"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return got.RunnerID
 }
 
 // leased submits a task, unless one is given, and leases its run to a runner of the workspace.
-func (o *office) leased(t *testing.T, tasks ...corp.Task) corp.Offer {
-	t.Helper()
+func (o *office) leased(tb testing.TB, tasks ...corp.Task) corp.Offer {
+	tb.Helper()
 	if len(tasks) == 0 {
-		tasks = []corp.Task{o.submit(t)}
+		tasks = []corp.Task{o.submit(tb)}
 	}
-	runner := o.register(t, o.keys[corp.RoleRunner])
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	runner := o.register(tb, o.keys[corp.RoleRunner])
+	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
 	for seq := int64(1); ; seq++ {
 		got, err := o.runner().Poll(ctx, runner, corp.Poll{Seq: seq, Free: 1, WaitMS: 5000})
 		if err != nil {
-			t.Fatalf("no offer: %v", err)
+			tb.Fatalf("no offer: %v", err)
 		}
 		for _, offer := range got.Offers {
 			if offer.TaskID == tasks[0].ID {
@@ -304,11 +363,11 @@ func (o *office) leased(t *testing.T, tasks ...corp.Task) corp.Offer {
 }
 
 // running is leased and acknowledged.
-func (o *office) running(t *testing.T, tasks ...corp.Task) corp.Offer {
-	t.Helper()
-	offer := o.leased(t, tasks...)
-	if err := o.runner().Ack(t.Context(), offer.Lease); err != nil {
-		t.Fatal(err)
+func (o *office) running(tb testing.TB, tasks ...corp.Task) corp.Offer {
+	tb.Helper()
+	offer := o.leased(tb, tasks...)
+	if err := o.runner().Ack(tb.Context(), offer.Lease); err != nil {
+		tb.Fatal(err)
 	}
 	return offer
 }

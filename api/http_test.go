@@ -16,6 +16,7 @@ import (
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
 	"github.com/genericcorp/corp/postgres/pgtest"
+	"github.com/genericcorp/corp/stage"
 )
 
 var noFilter client.TaskQuery
@@ -55,17 +56,38 @@ func TestWhatIsNoRouteIsAProblemToo(t *testing.T) {
 	}
 }
 
+// Attack case 14. Control: the same key in its header is accepted.
 func TestAKeyInAnAddressIsRefused(t *testing.T) {
 	t.Parallel()
 	o := shared(t).office(t)
-	for _, name := range []string{"key", "access_token", "cursor", "x"} {
-		got := o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?"+name+"="+o.keys[corp.RoleViewer], nil, "")
-		if got.status != 401 || got.problem(t).Code != "key_in_url" {
-			t.Errorf("%s: %d %s", name, got.status, got.body)
+	p := o.person(t, corp.RoleViewer)
+	key := o.keys[corp.RoleViewer]
+	for _, name := range []string{"key", "access_token", "api_key", "token", "authorization", "cursor", "x"} {
+		for what, secret := range map[string]string{"a key": key, "a refresh credential": p.refresh, "a link": corp.NewSecret(corp.KeyPrefixLink)} {
+			for _, header := range []string{"", o.keys[corp.RoleOwner]} {
+				got := o.do(t, header, "GET", "/v1/tasks?"+name+"="+secret, nil, "")
+				if got.status != 401 || got.problem(t).Code != "key_in_url" || strings.Contains(got.body, secret) {
+					t.Errorf("%s as %s: %d %s", what, name, got.status, got.body)
+				}
+			}
+		}
+	}
+	for _, target := range []string{"/v1/tasks?access_token=" + p.access, "/v1/tasks/" + key, "/v1/tasks?key=Bearer%20" + key} { // nothing that is in an address signs anybody in
+		if got := o.do(t, "", "GET", target, nil, ""); got.status != 401 {
+			t.Errorf("%.40s: %d %s", target, got.status, got.body)
+		}
+	}
+	if text := o.log.String(); strings.Contains(text, key) || strings.Contains(text, p.refresh) || strings.Contains(text, p.access) {
+		t.Error("the log holds what was in the address")
+	}
+	for _, secret := range []string{key, p.access} {
+		if got := o.do(t, secret, "GET", "/v1/tasks", nil, ""); got.status != 200 {
+			t.Errorf("positive control: %d %s", got.status, got.body)
 		}
 	}
 }
 
+// Attack case 55. Control: the stored bytes are sent.
 func TestAnswersAreNeitherCachedNorSniffed(t *testing.T) {
 	t.Parallel()
 	o := shared(t).office(t)
@@ -124,8 +146,8 @@ func TestTheLogTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?limit=1", map[string]string{"X-Request-ID": name}, "")
 	offer := o.running(t)
 	o.do(t, o.keys[corp.RoleOwner], "GET", "/v1/tasks?x="+o.keys[corp.RoleOwner], nil, "")
-	pgtest.Eventually(t, 10*time.Second, "the line", func(context.Context) bool { return strings.Contains(o.log.text(), name) })
-	text := o.log.text()
+	pgtest.Eventually(t, 10*time.Second, "the line", func(context.Context) bool { return strings.Contains(o.log.String(), name) })
+	text := o.log.String()
 	for line := range strings.Lines(text) {
 		if !strings.Contains(line, name) {
 			continue
@@ -134,7 +156,7 @@ func TestTheLogTellsWhoDidWhatAndNoSecret(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			t.Fatal(err)
 		}
-		if l["msg"] != "request" || l["route"] != "GET /v1/tasks" || l["method"] != "GET" || l["status"] != 200.0 || l["workspace_id"] != o.ws.String() || !strings.HasPrefix(fmt.Sprint(l["actor"]), "key_") || l["ms"] == nil {
+		if l["msg"] != "request" || l["route"] != "GET /v1/tasks" || l["method"] != "GET" || l["status"] != 200.0 || l["workspace_id"] != o.ws.String() || !strings.HasPrefix(fmt.Sprint(l["actor"]), "user_") || !strings.HasPrefix(fmt.Sprint(l["via"]), "key_") || l["ms"] == nil {
 			t.Errorf("%s", line)
 		}
 	}
@@ -153,7 +175,7 @@ func TestAFileAnnouncedTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := fmt.Fprintf(conn, "POST /v1/blobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", o.keys[corp.RoleMember], int64(3<<30)); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", o.keys[corp.RoleMember], int64(3<<30)); err != nil {
 		t.Fatal(err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -190,8 +212,8 @@ func TestAPanicEndsOneRequestOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &journal{}
-	a := &API{Config: Config{Logger: slog.New(slog.NewJSONHandler(log, nil))}, metrics: numbers}
+	log := &stage.Log{}
+	a := &API{Config: Config{Logger: slog.New(slog.NewJSONHandler(log, nil))}, metrics: numbers, edge: must[*edge](t)(newEdge(Edge{}))}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /before", func(http.ResponseWriter, *http.Request) { panic("the-cause-1") })
 	mux.HandleFunc("GET /within", func(w http.ResponseWriter, _ *http.Request) {
@@ -215,14 +237,15 @@ func TestAPanicEndsOneRequestOnly(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	for _, cause := range []string{"the-cause-1", "the-cause-2"} {
-		pgtest.Eventually(t, 10*time.Second, cause, func(context.Context) bool { return strings.Contains(log.text(), cause) })
+		pgtest.Eventually(t, 10*time.Second, cause, func(context.Context) bool { return strings.Contains(log.String(), cause) })
 	}
-	if strings.Count(log.text(), `"level":"ERROR"`) != 2 || !strings.Contains(log.text(), "http_test.go") {
-		t.Errorf("the log: %s", log.text())
+	if strings.Count(log.String(), `"level":"ERROR"`) != 2 || !strings.Contains(log.String(), "http_test.go") {
+		t.Errorf("the log: %s", log.String())
 	}
 }
 
 // Whoever is refused hears so, and holds no connection with a body that never comes.
+// Attack case 54. Control: each is answered at once.
 func TestAnAnswerDoesNotWaitForABodyThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	h := ownHouse(t, func(a *API) { a.rest = 100 * time.Millisecond })

@@ -38,6 +38,12 @@ func describeIDs(r huma.Registry) {
 	describeID[corp.PriceID](r)
 	describeID[corp.BatchID](r)
 	describeID[corp.ScheduleID](r)
+	describeID[corp.AuditID](r)
+	describeID[corp.MailID](r)
+	describeID[corp.InvitationID](r)
+	describeID[corp.SessionID](r)
+	describeID[corp.ServerID](r)
+	describeID[corp.SigningKeyID](r)
 }
 
 func describeID[I corp.AnyID](r huma.Registry) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -127,6 +128,28 @@ func TestBadInputNamesItsFieldAndTheNextStep(t *testing.T) {
 }
 
 // What only the server decides is refused in every body.
+// decided are what only the server says of a thing.
+var decided = []string{"workspace_id", "created_by", "created_at", "owner_id", "user_id", "id", "hash", "role", "plan", "state", "version", "spent_nanodollars", "__proto__", "constructor"}
+
+// objects calls fn with each object inside a JSON value, but for those in which the
+// caller writes what they like.
+func objects(v any, at string, fn func(place string, object map[string]any)) {
+	switch v := v.(type) {
+	case []any:
+		for i, item := range v {
+			objects(item, fmt.Sprintf("%s[%d]", at, i), fn)
+		}
+	case map[string]any:
+		fn(at, v)
+		for name, item := range v {
+			if name != "data" && name != "output" {
+				objects(item, strings.TrimPrefix(at+"."+name, "."), fn)
+			}
+		}
+	}
+}
+
+// Attack case 4. Control: the same body without the field too many succeeds.
 func TestNoBodySetsWhatOnlyTheServerDecides(t *testing.T) {
 	t.Parallel()
 	h := shared(t)
@@ -134,27 +157,51 @@ func TestNoBodySetsWhatOnlyTheServerDecides(t *testing.T) {
 	n := 0
 	for _, op := range operations {
 		key := o.keys[corp.RoleOwner]
-		if special, ok := map[corp.Action]string{corp.RunnerLease: o.keys[corp.RoleRunner], corp.WorkspaceManage: h.operator, corp.PriceWrite: h.operator}[op.action]; ok {
+		if special, ok := map[corp.Action]string{corp.RunnerLease: o.keys[corp.RoleRunner], corp.WorkspaceManage: h.operator, corp.PriceWrite: h.operator, corp.UserManage: h.operator}[op.action]; ok {
 			key = special
+		}
+		if op.action == person {
+			key = o.person(t, corp.RoleViewer).access // whom nothing was done to yet
 		}
 		method, _, _ := strings.Cut(op.route, " ")
 		if method == http.MethodGet || op.upload {
 			continue
 		}
-		s := samples[op.id](t, o, o.keys[corp.RoleRunner])[0]
+		maker := o.keys[corp.RoleRunner]
+		if op.tag == "keys" || op.action == person {
+			maker = key
+		}
+		s := samples[op.id](t, o, maker)[0]
 		if s.body == nil {
 			continue
 		}
-		body := asJSON(t, s.body)
-		for _, field := range []string{"workspace_id", "created_by", "created_at", "owner_id", "id", "hash", "__proto__"} {
-			n++
-			s.body, s.bytes = nil, strings.Replace(body, "{", fmt.Sprintf(`{%q:"x",`, field), 1)
-			s.bytes = strings.Replace(s.bytes, ",}", "}", 1)
-			got := s.send(t, h, op, key, nil)
-			if got.status != http.StatusUnprocessableEntity || got.problem(t).Field != field {
-				t.Errorf("%s with %s: %d %s", op, field, got.status, got.body)
-			}
+		var v any
+		if err := json.Unmarshal([]byte(asJSON(t, s.body)), &v); err != nil {
+			t.Fatal(err)
 		}
+		good := s
+		objects(v, "", func(place string, object map[string]any) {
+			for _, field := range decided {
+				if _, meant := object[field]; meant {
+					continue // such as which role an invitation is for: what is wrong there is other tests' matter
+				}
+				n++
+				object[field] = "x"
+				s.body, s.bytes = nil, asJSON(t, v)
+				delete(object, field)
+				want := strings.TrimPrefix(place+"."+field, ".")
+				got := s.send(t, h, op, key, nil)
+				if p := got.problem(t); got.status != http.StatusUnprocessableEntity || p.Field != want {
+					t.Errorf("%s with %s: %d %s", op, want, got.status, got.body)
+				}
+			}
+		})
+		if got := good.send(t, h, op, key, nil); got.status != op.success() {
+			t.Errorf("positive control: %s: %d %s", op, got.status, got.body)
+		}
+	}
+	if n < 500 {
+		t.Errorf("only %d bodies", n)
 	}
 	t.Logf("%d bodies with a field too many", n)
 }
@@ -204,6 +251,7 @@ func TestAnIdempotencyKeyMakesOneTask(t *testing.T) {
 	}
 }
 
+// Attack cases 13 and 60. Control: keys of one's own role and below are made and work.
 func TestNobodyMakesAKeyAboveTheirOwnRole(t *testing.T) {
 	t.Parallel()
 	o := shared(t).office(t)
@@ -215,7 +263,9 @@ func TestNobodyMakesAKeyAboveTheirOwnRole(t *testing.T) {
 		{corp.RoleAdmin, corp.RoleAdmin, true},
 		{corp.RoleAdmin, corp.RoleRunner, true},
 		{corp.RoleOwner, corp.RoleOwner, true},
-		{corp.RoleMember, corp.RoleViewer, false},
+		{corp.RoleMember, corp.RoleMember, true},
+		{corp.RoleMember, corp.RoleAdmin, false},
+		{corp.RoleMember, corp.RoleRunner, false},
 		{corp.RoleViewer, corp.RoleViewer, false},
 		{corp.RoleRunner, corp.RoleRunner, false},
 	} {
@@ -234,10 +284,33 @@ func TestNobodyMakesAKeyAboveTheirOwnRole(t *testing.T) {
 			t.Errorf("the shown part %q of %q", key.APIKey.Prefix, key.Key)
 		}
 	}
+	for by, ok := range map[corp.Role]bool{corp.RoleMember: false, corp.RoleAdmin: true} {
+		got := o.do(t, o.keys[by], "POST", "/v1/keys", nil, asJSON(t, apiKeyRequest{Name: "x", Role: corp.RoleViewer, Service: true}))
+		if (got.status == http.StatusCreated) != ok {
+			t.Errorf("%s makes a key of the workspace's own: %d %s", by, got.status, got.body)
+		}
+	}
+	_, owners := o.key(t, corp.RoleOwner)
+	for _, c := range []struct {
+		by corp.Role
+		ok bool
+	}{{corp.RoleMember, false}, {corp.RoleAdmin, false}, {corp.RoleOwner, true}} {
+		if got := o.do(t, o.keys[c.by], "DELETE", "/v1/keys/"+owners.String(), nil, ""); (got.status < 300) != c.ok {
+			t.Errorf("%s revokes an owner's key: %d %s", c.by, got.status, got.body)
+		}
+	}
+	_, viewers := o.key(t, corp.RoleViewer)
+	if got := o.do(t, o.keys[corp.RoleMember], "DELETE", "/v1/keys/"+viewers.String(), nil, ""); got.status != http.StatusNotFound {
+		t.Errorf("a member revokes somebody else's key: %d %s", got.status, got.body)
+	}
+	if got := o.do(t, o.keys[corp.RoleAdmin], "POST", "/v1/invitations", nil, asJSON(t, invitationRequest{Email: "eve@example.com", Role: corp.RoleOwner})); got.status != http.StatusForbidden {
+		t.Errorf("an admin invites an owner: %d %s", got.status, got.body)
+	}
 }
 
 func anyOf[T any](v T, err error) (any, error) { return v, err }
 
+// Attack case 12. Control: it was accepted before.
 func TestARevokedKeyEndsAtOnceHere(t *testing.T) {
 	t.Parallel()
 	o := shared(t).office(t)

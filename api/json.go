@@ -70,7 +70,11 @@ func checkJSON(data []byte) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
-	if err := checkValue(dec, ""); err != nil {
+	err := checkValue(dec, 0)
+	if wrong, ok := errors.AsType[fault](err); ok {
+		return bodyError{wrong.field, wrong.Error()}
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -79,8 +83,10 @@ func checkJSON(data []byte) error {
 	return nil
 }
 
-// checkValue walks one value; path is where it stands.
-func checkValue(dec *json.Decoder, path string) error {
+// checkValue walks one value. A fault names the field from here on, and whoever is
+// above puts its own name before it: a path that is made on the way down would be
+// copied for each of very many values beneath a very long name.
+func checkValue(dec *json.Decoder, level int) error {
 	token, err := dec.Token()
 	if err != nil {
 		return explainJSON(err)
@@ -88,17 +94,17 @@ func checkValue(dec *json.Decoder, path string) error {
 	switch t := token.(type) {
 	case json.Delim:
 		if t == '{' {
-			return checkObject(dec, path)
+			return checkObject(dec, level)
 		}
 		for i := 0; dec.More(); i++ {
-			if err := checkValue(dec, fmt.Sprintf("%s[%d]", path, i)); err != nil {
-				return err
+			if err := checkValue(dec, level+1); err != nil {
+				return below(fmt.Sprintf("[%d]", i), err)
 			}
 		}
 		_, err = dec.Token()
 	case string:
 		if strings.ContainsRune(t, 0) {
-			return bodyError{path, fmt.Sprintf("The text of %q holds the zero character.", path)}
+			return fault{"", "The text of %q holds the zero character."}
 		}
 	}
 	if err != nil {
@@ -107,7 +113,7 @@ func checkValue(dec *json.Decoder, path string) error {
 	return nil
 }
 
-func checkObject(dec *json.Decoder, path string) error {
+func checkObject(dec *json.Decoder, level int) error {
 	seen := map[string]bool{}
 	for dec.More() {
 		token, err := dec.Token()
@@ -115,28 +121,46 @@ func checkObject(dec *json.Decoder, path string) error {
 			return explainJSON(err)
 		}
 		name, _ := token.(string)
-		full := strings.TrimPrefix(path+"."+name, ".")
 		if seen[name] {
-			return bodyError{full, fmt.Sprintf("The field %q is there twice.", full)}
+			return fault{name, "The field %q is there twice."}
 		}
 		seen[name] = true
 		// A transcript holds whatever an agent wrote, and steps whatever a model and
 		// its tools said: the one is cleaned, the other kept as it is.
-		if full == "entries" || full == "steps" {
+		if level == 0 && (name == "entries" || name == "steps") {
 			var skipped json.RawMessage
 			if err := dec.Decode(&skipped); err != nil {
 				return explainJSON(err)
 			}
 			continue
 		}
-		if err := checkValue(dec, full); err != nil {
-			return err
+		if err := checkValue(dec, level+1); err != nil {
+			return below(name, err)
 		}
 	}
 	if _, err := dec.Token(); err != nil {
 		return explainJSON(err)
 	}
 	return nil
+}
+
+// fault is what is wrong with a field, by its name from where the error has come to.
+type fault struct{ field, rule string }
+
+func (f fault) Error() string { return fmt.Sprintf(f.rule, f.field) }
+
+// below puts the name of what is above a field before it.
+func below(name string, err error) error {
+	wrong, ok := errors.AsType[fault](err)
+	switch {
+	case !ok:
+		return err // about the body as a whole
+	case wrong.field == "", wrong.field[0] == '[':
+		wrong.field = name + wrong.field
+	default:
+		wrong.field = name + "." + wrong.field
+	}
+	return wrong
 }
 
 // shape returns how deep brackets nest outside of strings, and how many values

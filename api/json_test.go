@@ -8,6 +8,7 @@ import (
 	"testing"
 )
 
+// Attack case 54. Control: ordinary and deep JSON is read, in TestOrdinaryJSONIsReadAsItIs.
 func TestABodyThatTwoReadersCouldReadDifferentlyIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, body, field string }{
@@ -49,6 +50,7 @@ func TestABodyThatTwoReadersCouldReadDifferentlyIsRefused(t *testing.T) {
 
 // A value in memory is many times its two bytes in a body: what the largest body
 // could hold must be refused before it is read into memory.
+// Attack case 54. Control: the largest batch that is allowed has values to spare.
 //
 //nolint:paralleltest // it counts what is allocated
 func TestALargeBodyOfTinyValuesCostsNoMemory(t *testing.T) {
@@ -72,6 +74,25 @@ func TestALargeBodyOfTinyValuesCostsNoMemory(t *testing.T) {
 	}
 	if _, values := shape([]byte("[" + strings.Join(links, ",") + "]")); values > maxValues/2 {
 		t.Errorf("%d values in the largest batch", values)
+	}
+}
+
+// Who has no key may send a megabyte, too: half of it a name and half of it values
+// beneath the name must not be multiplied.
+//
+//nolint:paralleltest // it counts what is allocated
+func TestManyValuesBeneathALongNameCostLittle(t *testing.T) {
+	const half = 1 << 17
+	data := []byte(`{"` + strings.Repeat("a", half) + `":[` + strings.Repeat("0,", half/8) + `"\u0000"]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var v any
+	if readJSON(data, &v) == nil {
+		t.Error("a zero character was read")
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > uint64(100*len(data)) { // multiplied it is 16,000 times
+		t.Errorf("%d bytes took %d bytes more", len(data), took)
 	}
 }
 

@@ -107,7 +107,7 @@ func (a *API) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	x := exchangeOf(r.Context())
 	if !local(r) {
 		var err error
-		if x.who, x.hash, err = a.identify(r.Context(), r.Header.Get("Authorization")); err == nil {
+		if x.who, x.hash, err = a.identify(r.Context(), x.presented); err == nil {
 			err = allowed(x.who, corp.WorkspaceManage)
 		}
 		if err != nil {

@@ -14,11 +14,12 @@ import (
 	"github.com/genericcorp/corp"
 )
 
-// Besides the actions of corp, an operation may be open to everybody or to
-// everybody with a valid credential.
+// Besides the actions of corp, an operation may be open to everybody, to everybody
+// with a valid credential, or to a person who has signed in, about themselves.
 const (
 	public   corp.Action = "public"
 	signedIn corp.Action = "signed in"
+	person   corp.Action = "person"
 )
 
 // The limits of request bodies, in bytes, and how long one may take to arrive.
@@ -53,7 +54,7 @@ func with[I, O any](handler func(*API, context.Context, corp.Identity, *I) (*O, 
 			if err := x.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 				return nil, x.fail(ctx, fmt.Errorf("lift the read deadline: %w", err))
 			}
-			out, err := handler(a, ctx, x.who, in)
+			out, err := audited(ctx, a, x, &op, func(ctx context.Context) (*O, error) { return handler(a, ctx, x.who, in) })
 			if err != nil {
 				return nil, x.fail(ctx, err)
 			}
@@ -81,7 +82,7 @@ func (a *API) register(adapter huma.Adapter) *huma.OpenAPI {
 // describe turns a row of the table into what huma registers. It panics when the
 // row does not say who may use the operation.
 func (op operation) describe() huma.Operation {
-	if !slices.Contains([]corp.Action{public, signedIn}, op.action) && !slices.ContainsFunc(corp.Roles(), func(r corp.Role) bool { return r.May(op.action) }) {
+	if !slices.Contains([]corp.Action{public, signedIn, person}, op.action) && !slices.ContainsFunc(corp.Roles(), func(r corp.Role) bool { return r.May(op.action) }) {
 		panic(fmt.Sprintf("operation %s names the action %q, which no role has", op.id, op.action))
 	}
 	method, path, _ := strings.Cut(op.route, " ")
@@ -89,7 +90,7 @@ func (op operation) describe() huma.Operation {
 		OperationID: op.id, Method: method, Path: path, Summary: op.summary, Tags: []string{op.tag},
 		DefaultStatus: op.status, MaxBodyBytes: op.body, BodyReadTimeout: bodyPatience,
 		Metadata: map[string]any{"action": op.action},
-		Errors:   []int{http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors:   []int{http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
 	}
 	if d.MaxBodyBytes == 0 {
 		d.MaxBodyBytes = maxBody

@@ -6,12 +6,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
+	"github.com/genericcorp/corp/postgres/door"
+	"github.com/genericcorp/corp/postgres/people"
+	"github.com/genericcorp/corp/postgres/trail"
 )
 
-// This file is the only one that goes beyond one workspace: what the operator
-// and pool runners do, and the server's own state. A test sees to it.
+// This file and incident.go are the only ones that go beyond one workspace: what the
+// operator and pool runners do, and the server's own state. A test sees to it.
 
 // system opens that door, for the reason given.
 func (a *API) system(reason string) postgres.SystemDB { return a.DB.System(reason) }
@@ -19,6 +24,9 @@ func (a *API) system(reason string) postgres.SystemDB { return a.DB.System(reaso
 func (a *API) workspaces(ctx context.Context, _ corp.Identity, in *PageInput) (*body[corp.List[corp.Workspace]], error) {
 	return answerList(a.system("operator lists workspaces").Workspaces(ctx, in.page()))
 }
+
+// outbox opens the mails of the installation, for the reason given.
+func (a *API) outbox(reason string) people.System { return people.New(a.DB.Door()).System(reason) }
 
 // workspaceRequest mirrors client.WorkspaceRequest.
 type workspaceRequest struct {
@@ -78,6 +86,7 @@ func (a *API) addPrice(ctx context.Context, who corp.Identity, in *addPriceInput
 	if err != nil {
 		return nil, err
 	}
+	door.Describe(ctx, price.Vendor+"/"+price.Model, nil)
 	price.Source = "added by " + string(who.Actor)
 	return answer(a.system("operator adds a price").AddPrice(ctx, price))
 }
@@ -115,6 +124,11 @@ func (a *API) whoLeads(ctx context.Context) (string, int64, error) {
 	return a.system("pass on").Leader(ctx)
 }
 
+// plans lists what workspaces may pay for, which is the same for all.
+func (a *API) plans(ctx context.Context) ([]corp.Plan, error) {
+	return a.system("limits").Plans(ctx)
+}
+
 func (a *API) servers(ctx context.Context, _ corp.Identity, in *PageInput) (*body[corp.List[corp.Server]], error) {
 	return answerList(a.system("operator lists servers").Servers(ctx, in.page()))
 }
@@ -137,6 +151,26 @@ func (a *API) seen(ctx context.Context, who corp.Identity, runner corp.RunnerID,
 		a.runners.note(runner, draining)
 	}
 	return err
+}
+
+// logOf returns a workspace's audit log, or the installation's for the zero workspace.
+func (a *API) logOf(ws corp.WorkspaceID) trail.Log { return trail.New(a.DB.Door()).Of(ws) }
+
+func (a *API) installationAudit(ctx context.Context, _ corp.Identity, in *AuditInput) (*body[corp.List[corp.AuditEvent]], error) {
+	return answerList(a.logOf(corp.WorkspaceID{}).Events(ctx, in.filter(), in.page()))
+}
+
+func (a *API) installationCheckpoint(ctx context.Context, _ corp.Identity, in *nothing) (*body[checkpointBody], error) {
+	return a.auditCheckpoint(ctx, corp.Identity{}, in)
+}
+
+func (a *API) exportInstallationAudit(context.Context, corp.Identity, *nothing) (*huma.StreamResponse, error) {
+	return a.streamAudit(corp.WorkspaceID{}), nil //nolint:contextcheck // the stream has the request's context
+}
+
+// erasePersonal erases what the logs of all workspaces say of a person's addresses.
+func (a *API) erasePersonal(ctx context.Context, whose corp.Actor) (int, error) {
+	return trail.New(a.DB.Door()).Erase(ctx, whose)
 }
 
 // counts is what /metrics shows of the installation.
@@ -163,4 +197,35 @@ func (a *API) checkParts(ctx context.Context) readyBody {
 	}
 	parts := []readyPart{database, schema, leader}
 	return readyBody{Ready: database.OK && leader.OK, Parts: parts}
+}
+
+// myWorkspaceRequest mirrors client.MyWorkspaceRequest.
+type myWorkspaceRequest struct {
+	Slug string `json:"slug" minLength:"3" maxLength:"40" doc:"Short name: a-z, 0-9 and dashes."`
+	Name string `json:"name,omitempty" maxLength:"80" doc:"For people; the short one, when left out."`
+}
+
+type foundWorkspaceInput struct{ Body myWorkspaceRequest }
+
+// foundWorkspace makes a tenant for whoever is signed in, where everybody may make
+// an account, with the agent that every workspace starts with. Under a public address
+// it begins with the smallest plan, on a laptop without limits.
+func (a *API) foundWorkspace(ctx context.Context, who corp.Identity, in *foundWorkspaceInput) (*body[corp.Workspace], error) {
+	if a.Identity == nil || !a.Identity.SignUp {
+		return nil, &corp.Error{Kind: corp.KindForbidden, Code: "sign_up_closed", Message: "Workspaces are made by the operator here.", Hint: "Ask whoever runs this installation: corp workspace create."}
+	}
+	plan := "unlimited"
+	if a.Edge.Public != nil {
+		plan = "free"
+	}
+	name := in.Body.Name
+	if name == "" {
+		name = in.Body.Slug
+	}
+	ws, err := a.system("a person founds a workspace").FoundWorkspace(ctx, who.User, in.Body.Slug, name, plan)
+	if err != nil {
+		return nil, err
+	}
+	_, err = a.DB.In(ws.ID).CreateAgent(ctx, who.Actor, corp.FirstAgent())
+	return answer(ws, err)
 }

@@ -2,7 +2,10 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
@@ -24,6 +28,28 @@ import (
 // passed on again: two servers that each take the other for the leader answer
 // that nobody leads, instead of asking in circles.
 const passedOnHeader = "Corp-Passed-On" //nolint:gosec // the name of a header
+
+// callerHeader says from where the caller of a request came that is passed on, for
+// keys of some networks only. Nobody without the installation's secret can write it.
+const callerHeader = "Corp-Caller"
+
+// caller is what that header says of a request.
+func (a *API) caller(address netip.Addr, with presented) string {
+	text := address.String()
+	return text + " " + hex.EncodeToString(a.Ring.Hash("passed on "+text+" "+cmp.Or(with.header, with.cookie)))
+}
+
+// passedFrom is where a request that was passed on came from; where it was not, or
+// that is not proved, it is where the connection comes from.
+func (a *API) passedFrom(r *http.Request, x *exchange) netip.Addr {
+	claim := r.Header.Get(callerHeader)
+	text, _, _ := strings.Cut(claim, " ")
+	address, err := netip.ParseAddr(text)
+	if !x.passedOn || err != nil || subtle.ConstantTimeCompare([]byte(claim), []byte(a.caller(address, x.presented))) != 1 {
+		return x.address
+	}
+	return address
+}
 
 const (
 	leaderTTL    = 500 * time.Millisecond // how long what was read about the leader is believed
@@ -183,9 +209,16 @@ func (a *API) askLeader(ctx context.Context, at leader, req ledRequest) (json.Ra
 		return nil, fmt.Errorf("address the leader: %w", err)
 	}
 	out.Header.Set("Accept", "application/json")
-	out.Header.Set("Authorization", x.authorization)
+	if x.header != "" {
+		out.Header.Set("Authorization", x.header)
+	} else { // a browser's
+		out.AddCookie(&http.Cookie{Name: a.Cookie, Value: x.cookie}) //nolint:gosec // G124: it is sent, not set
+	}
 	out.Header.Set("X-Request-ID", x.id)
 	out.Header.Set(passedOnHeader, a.Server.String())
+	if x.address.IsValid() {
+		out.Header.Set(callerHeader, a.caller(x.address, x.presented))
+	}
 	if req.body != nil {
 		out.Header.Set("Content-Type", "application/json")
 	}

@@ -13,7 +13,7 @@ import (
 
 // problem is an answer of type application/problem+json (RFC 9457).
 type problem struct {
-	Type      string    `json:"type" doc:"Always about:blank: kind and code say what it is."`
+	Type      string    `json:"type" doc:"about:blank, or the registered type of a request that came too early: kind and code say what it is."`
 	Title     string    `json:"title" doc:"The status in words."`
 	Status    int       `json:"status"`
 	Detail    string    `json:"detail" doc:"What is wrong, in a sentence for people."`
@@ -22,6 +22,9 @@ type problem struct {
 	Field     string    `json:"field,omitempty" doc:"The input that is wrong."`
 	Hint      string    `json:"hint,omitempty" doc:"What to do next."`
 	RequestID string    `json:"request_id" doc:"What to look for in the server's log."`
+	Violated  []string  `json:"violated-policies,omitempty" doc:"The limits that a request was over which came too early."`
+
+	retryAfter string
 }
 
 // Error makes a problem an error, so that huma writes it as it is.
@@ -35,7 +38,27 @@ func (p *problem) ContentType(string) string { return "application/problem+json"
 
 func (p *problem) setStatus(status int) { p.Status, p.Title = status, http.StatusText(status) }
 
+// headers go with the answer.
+func (p *problem) headers() map[string]string {
+	if p.retryAfter == "" {
+		return nil
+	}
+	return map[string]string{"Retry-After": p.retryAfter}
+}
+
+// GetHeaders returns them, for huma.
+func (p *problem) GetHeaders() http.Header {
+	h := http.Header{}
+	for name, value := range p.headers() {
+		h.Set(name, value)
+	}
+	return h
+}
+
 func (p *problem) write(w http.ResponseWriter) {
+	for name, value := range p.headers() {
+		w.Header().Set(name, value)
+	}
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	enc := json.NewEncoder(w)
@@ -83,6 +106,16 @@ func (x *exchange) problem(ctx context.Context, err error) *problem {
 		p.Code = string(p.Kind)
 	}
 	p.setStatus(statusOf(p.Kind))
+	if p.Kind == corp.KindLimit && p.Code == codeRateLimited {
+		p.Type = quotaExceeded
+		p.setStatus(http.StatusTooManyRequests)
+		if o, ok := errors.AsType[*overrun](err); ok {
+			p.Violated, p.retryAfter = o.violated, o.retryAfter()
+		}
+	}
+	if status, ok := edgeStatus[p.Code]; ok {
+		p.setStatus(status)
+	}
 	return p
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/outbound"
 )
 
 // providerRequest mirrors client.ProviderRequest.
@@ -32,7 +33,7 @@ func (a *API) providers(ctx context.Context, who corp.Identity, in *PageInput) (
 }
 
 func (a *API) createProvider(ctx context.Context, who corp.Identity, in *createProviderInput) (*body[corp.Provider], error) {
-	spec, err := in.Body.check()
+	spec, err := in.Body.check(a.Outbound)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func (a *API) createProvider(ctx context.Context, who corp.Identity, in *createP
 }
 
 func (a *API) updateProvider(ctx context.Context, who corp.Identity, in *updateProviderInput) (*body[corp.Provider], error) {
-	spec, err := in.Body.check()
+	spec, err := in.Body.check(a.Outbound)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func (a *API) sealKey(who corp.Identity, id corp.ProviderID, key string) []byte 
 
 // check refuses an address that the vendor's key must not be sent to by mistake,
 // and fills in the vendor.
-func (r providerRequest) check() (corp.ProviderSpec, error) {
+func (r providerRequest) check(reachable outbound.Policy) (corp.ProviderSpec, error) {
 	spec := r.ProviderSpec
 	spec.BaseURL = strings.TrimRight(spec.BaseURL, "/")
 	u, err := url.Parse(spec.BaseURL)
@@ -86,5 +87,5 @@ func (r providerRequest) check() (corp.ProviderSpec, error) {
 	if spec.Vendor == "" {
 		spec.Vendor = spec.Dialect
 	}
-	return spec, nil
+	return spec, reachable.CheckURL("base_url", spec.BaseURL)
 }

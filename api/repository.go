@@ -38,6 +38,9 @@ func (a *API) createRepository(ctx context.Context, who corp.Identity, in *creat
 	if err := checkGitURL("url", spec.URL); err != nil {
 		return nil, err
 	}
+	if err := a.Outbound.CheckURL("url", spec.URL); err != nil {
+		return nil, err
+	}
 	if err := checkRef("default_base", spec.DefaultBase); err != nil {
 		return nil, err
 	}

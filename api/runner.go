@@ -62,7 +62,7 @@ func (a *API) registerRunner(ctx context.Context, who corp.Identity, in *registe
 	})
 	gateways := a.gateways(ctx)
 	return &body[corp.Registered]{corp.Registered{
-		RunnerID: runner.ID, Protocol: corp.ProtocolVersion, GatewayURL: gateways[0], GatewayURLs: gateways,
+		RunnerID: runner.ID, Protocol: corp.ProtocolVersion, GatewayURL: gateways[0], GatewayURLs: gateways, AllowPrivate: a.Outbound.List(),
 		PollWaitMS: ms(a.Times.PollWait), AckMS: ms(a.Times.Ack), HeartbeatMS: ms(a.Times.Heartbeat), TTLMS: ms(a.Times.TTL), MarginMS: ms(a.Times.Margin),
 	}}, nil
 }
@@ -86,8 +86,23 @@ func (a *API) poll(ctx context.Context, who corp.Identity, in *pollInput) (*body
 		if got.Offers == nil {
 			got.Offers = []corp.Offer{}
 		}
+		if err == nil && len(got.Offers) > 0 {
+			err = a.mayStill(ctx, corp.RunnerLease)
+		}
 		return got, err
 	})
+}
+
+// mayStill asks the database again, after a wait, whether the request's credential may: a
+// runner whose key was revoked meanwhile gets no prompt and no run's key, also where the
+// notice of that comes after the work. What was leased to it comes back like all that
+// nobody takes up.
+func (a *API) mayStill(ctx context.Context, action corp.Action) error {
+	who, _, err := a.identifyBy(ctx, exchangeOf(ctx).presented, a.auth.lookUp)
+	if err != nil {
+		return err
+	}
+	return allowed(who, action)
 }
 
 // ownRunner returns the runner that speaks, wherever it registered. Another

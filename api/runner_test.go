@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"io"
 	"strings"
 	"testing"
@@ -9,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/postgres/pgtest"
 )
 
 func TestARunGoesFromPollToFinish(t *testing.T) {
@@ -66,6 +69,7 @@ func TestARunGoesFromPollToFinish(t *testing.T) {
 	}
 }
 
+// Attack case 7. Control: the run goes on under its own lease.
 func TestALeaseThatIsNotYoursIsLost(t *testing.T) {
 	t.Parallel()
 	h := shared(t)
@@ -174,5 +178,57 @@ func TestAReleasedRunIsOfferedAgainAndUsesNoAttempt(t *testing.T) {
 	}
 	if err := o.runner().Ack(t.Context(), offer.Lease); corp.KindOf(err) != corp.KindLeaseLost {
 		t.Errorf("the old lease: %v", err)
+	}
+}
+
+// Work that is handed out after a wait is handed to nobody by what was known before it:
+// the notice of a key's end may come after the work. Control: while the key is good.
+func TestWorkIsHandedOutByWhatTheDatabaseSaysOfTheKey(t *testing.T) {
+	t.Parallel()
+	o := shared(t).office(t)
+	key, id := o.key(t, corp.RoleRunner)
+	ctx := context.WithValue(t.Context(), exchangeKey{}, &exchange{presented: presented{header: "Bearer " + key}})
+	if err := o.api.mayStill(ctx, corp.RunnerLease); err != nil {
+		t.Fatal(err)
+	}
+	who, name, err := o.api.identify(ctx, exchangeOf(ctx).presented)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must[corp.APIKey](t)(o.owner().RevokeAPIKey(t.Context(), id))
+	late := &API{Config: o.api.Config, auth: newAuthenticator(o.api.auth.lookUp)} // where the notice has not come
+	late.auth.remember(name, verdict{who: who, until: time.Now().Add(time.Hour)}, 0)
+	if err := late.mayStill(ctx, corp.RunnerLease); corp.KindOf(err) != corp.KindUnauthenticated {
+		t.Errorf("with a key that was revoked: %v", err)
+	}
+}
+
+// What waits with a revoked key is not answered with work, at the leader and at a
+// server that passes it on.
+// Attack case 15. Control: with a key that is good a poll gets its run, in TestARunGoesFromPollToFinish.
+func TestAPollOfARevokedKeyGetsNoWork(t *testing.T) {
+	t.Parallel()
+	leading, following := two(t)
+	for name, at := range map[string]*office{"the leader": leading, "another server": following} {
+		o := leading.office(t)
+		key, id := o.key(t, corp.RoleRunner)
+		runner := o.register(t, key)
+		type answer struct {
+			got corp.PollAnswer
+			err error
+		}
+		answers := make(chan answer, 1)
+		go func() {
+			got, err := client.New(at.url, key, client.Options{}).Poll(t.Context(), runner, corp.Poll{Seq: 1, Free: 1, WaitMS: 30_000})
+			answers <- answer{got, err}
+		}()
+		pgtest.Eventually(t, 10*time.Second, "the poll to wait", func(context.Context) bool {
+			return pgtest.Value[int](t, o.env, `SELECT count(*)::int FROM runners WHERE id = $1 AND free = 1`, runner) == 1
+		})
+		must[corp.APIKey](t)(o.owner().RevokeAPIKey(t.Context(), id))
+		o.submit(t)
+		if a := <-answers; corp.KindOf(a.err) != corp.KindUnauthenticated || len(a.got.Offers) > 0 {
+			t.Errorf("at %s: %v, and %d runs", name, a.err, len(a.got.Offers))
+		}
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/mail"
+	"github.com/genericcorp/corp/postgres/people"
 )
 
 // sample is one good request of an operation, made anew for each use: it names
@@ -69,12 +72,28 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	"whoami":       plain,
 	"stream":       streamSamples,
 	"getWorkspace": plain,
+	"getLimits":    plain,
 	"updateWorkspace": func(*testing.T, *office, string) []sample {
 		return one(sample{body: corp.WorkspaceUpdate{Name: new("Renamed")}})
 	},
 	"listWorkspaces": plain,
 	"createWorkspace": func(*testing.T, *office, string) []sample {
 		return one(sample{body: workspaceRequest{Slug: unique("ws")}})
+	},
+	"suspendWorkspace": workspaceSample,
+	"resumeWorkspace":  workspaceSample,
+	"disablePerson":    personSample,
+	"enablePerson":     personSample,
+	"signOutPeople":    personSample,
+	"rotateSigningKeys": func(*testing.T, *office, string) []sample { // at once, all that the tests are signed in with would end
+		return one(sample{body: map[string]bool{"gently": true}})
+	},
+	"revokeAnyKey": func(t *testing.T, o *office, _ string) []sample {
+		_, id := o.key(t, corp.RoleViewer)
+		return one(sample{body: map[string]string{"key": id.String()}})
+	},
+	"revokeOperatorKeys": func(*testing.T, *office, string) []sample {
+		return one(sample{body: map[string]string{"role": string(corp.RoleOperator), "name": unique("nobody's")}})
 	},
 	"listAgents": plain,
 	"createAgent": func(*testing.T, *office, string) []sample {
@@ -187,13 +206,48 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 	"createAPIKey": func(*testing.T, *office, string) []sample {
 		return one(sample{body: apiKeyRequest{Name: "x", Role: corp.RoleViewer}})
 	},
-	"revokeAPIKey": func(t *testing.T, o *office, _ string) []sample {
-		_, id := o.key(t, corp.RoleViewer)
-		return one(sample{path: map[string]string{"key": id.String()}})
+	"rotateAPIKey": func(t *testing.T, o *office, key string) []sample {
+		return one(sample{path: map[string]string{"key": o.keyOf(t, key).String()}, body: map[string]int{"overlap_seconds": 60}})
+	},
+	"revokeAPIKey": func(t *testing.T, o *office, key string) []sample {
+		return one(sample{path: map[string]string{"key": o.keyOf(t, key).String()}})
+	},
+	"listMembers": plain,
+	"updateMember": func(t *testing.T, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"user": o.member(t, corp.RoleViewer).String()}, body: map[string]string{"role": "member"}})
+	},
+	"removeMember": func(t *testing.T, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"user": o.member(t, corp.RoleViewer).String()}})
+	},
+	"listInvitations": plain,
+	"createInvitation": func(*testing.T, *office, string) []sample {
+		return one(sample{body: invitationRequest{Email: unique("guest") + "@example.com", Role: corp.RoleViewer}})
+	},
+	"revokeInvitation": func(t *testing.T, o *office, _ string) []sample {
+		made, err := o.api.People.In(o.ws).Invite(t.Context(), "test", unique("guest")+"@example.com", corp.RoleViewer, o.ring.Hash(unique("secret")), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return one(sample{path: map[string]string{"invitation": made.ID.String()}})
+	},
+	"listAudit": func(t *testing.T, o *office, _ string) []sample {
+		return one(sample{query: url.Values{"actor": {o.agentOf(t).ID.String()}, "operation": {"createAgent"}, "result": {"done"}, "from": {"2026-01-01T00:00:00Z"}, "to": {"2036-01-01T00:00:00Z"}}})
+	},
+	"exportAudit":               plain,
+	"getAuditCheckpoint":        plain,
+	"listInstallationAudit":     plain,
+	"exportInstallationAudit":   plain,
+	"getInstallationCheckpoint": plain,
+	"eraseAudit": func(*testing.T, *office, string) []sample {
+		return one(sample{body: map[string]string{"actor": corp.NewID[corp.UserID]().String()}})
 	},
 	"listRunners": plain,
 	"listServers": plain,
-	"listEvents":  func(*testing.T, *office, string) []sample { return one(sample{query: url.Values{"after": {"0"}}}) },
+	"listMails":   plain,
+	"getMail": func(t *testing.T, o *office, _ string) []sample {
+		return one(sample{path: map[string]string{"mail": o.mail(t).String()}})
+	},
+	"listEvents": func(*testing.T, *office, string) []sample { return one(sample{query: url.Values{"after": {"0"}}}) },
 
 	"registerRunner": func(*testing.T, *office, string) []sample { return one(sample{body: someRegistration()}) },
 	"pollRunner": func(t *testing.T, o *office, key string) []sample {
@@ -228,6 +282,16 @@ var samples = map[string]func(t *testing.T, o *office, key string) []sample{
 		offer := o.running(t)
 		return one(sample{path: leasedPath(offer), header: leasedHeader(offer), query: url.Values{"kind": {"patch"}}, bytes: somePatch})
 	},
+}
+
+// mail has something written to somebody.
+func (o *office) mail(t *testing.T) corp.MailID {
+	t.Helper()
+	m := must[people.Mail](t)(mail.Seal(o.ring, mail.Letter{Kind: "verify", To: "ada@example.org", Subject: "An account", Text: "https://corp.example.com/" + canary}))
+	if err := people.New(o.env.DB.Door()).PostMail(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	return m.ID
 }
 
 func batchSample(t *testing.T, o *office, _ string) []sample {

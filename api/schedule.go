@@ -35,7 +35,7 @@ func (a *API) schedule(ctx context.Context, who corp.Identity, in *ScheduleInput
 }
 
 func (a *API) createSchedule(ctx context.Context, who corp.Identity, in *scheduleSpecInput) (*body[corp.Schedule], error) {
-	if err := checkScheduledTask(in.Body.Task); err != nil {
+	if err := a.checkScheduledTask(in.Body.Task); err != nil {
 		return nil, err
 	}
 	return answer(a.DB.In(who.Workspace).CreateSchedule(ctx, who.Actor, in.Body))
@@ -43,7 +43,7 @@ func (a *API) createSchedule(ctx context.Context, who corp.Identity, in *schedul
 
 func (a *API) updateSchedule(ctx context.Context, who corp.Identity, in *updateScheduleInput) (*body[corp.Schedule], error) {
 	if in.Body.Task != nil {
-		if err := checkScheduledTask(*in.Body.Task); err != nil {
+		if err := a.checkScheduledTask(*in.Body.Task); err != nil {
 			return nil, err
 		}
 	}
@@ -87,4 +87,6 @@ func submittedTask(task corp.Task, replayed bool) *submitTaskOutput {
 }
 
 // checkScheduledTask is checkTask for a task that stands within a schedule.
-func checkScheduledTask(spec corp.TaskSpec) error { return inField("task.", checkTask(spec)) }
+func (a *API) checkScheduledTask(spec corp.TaskSpec) error {
+	return inField("task.", a.checkTask(spec))
+}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
@@ -125,6 +126,49 @@ func TestARequestIsPassedOnOnceAndNeverInCircles(t *testing.T) {
 	}
 }
 
+// What a key's networks are held against is where the runner is, at the leader too, and
+// nobody else can say so.
+func TestAKeyOfSomeNetworksPollsAtEveryServer(t *testing.T) {
+	t.Parallel()
+	one, other := two(t)
+	secret := corp.NewSecret(corp.KeyPrefixRunner)
+	wanted := newKey(corp.ActorSystem, "there", corp.RoleRunner, secret, nil)
+	wanted.Addresses = []string{"203.0.113.0/24"}
+	must[corp.APIKey](t)(one.env.DB.In(one.ws).CreateAPIKey(t.Context(), corp.ActorSystem, wanted, one.ring.Hash(secret)))
+	other.api.edge.Proxies = prefixesOf("127.0.0.1/32")
+	header := map[string]string{"X-Forwarded-For": "203.0.113.7", "Content-Type": "application/json"}
+	got := other.do(t, secret, http.MethodPost, "/v1/runner/register", header, `{"protocols":[1],"name":"there","instance":"`+unique("i")+`","slots":1,"labels":[],"runtimes":["builtin"],"sandbox":"none","version":"test"}`)
+	var runner corp.Registered
+	if err := json.Unmarshal([]byte(got.body), &runner); err != nil || got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	header["Corp-Runner"] = runner.RunnerID.String()
+	if got := other.do(t, secret, http.MethodPost, "/v1/runner/poll", header, `{"seq":1,"free":1,"wait_ms":10}`); got.status != http.StatusOK {
+		t.Errorf("passed on: %d %s", got.status, got.body)
+	}
+	header[passedOnHeader] = corp.NewID[corp.ServerID]().String()
+	for _, claim := range []string{"203.0.113.7", "203.0.113.7 " + strings.Repeat("0", 64), "203.0.113.7 "} {
+		header[callerHeader] = claim
+		if got := one.do(t, secret, http.MethodPost, "/v1/runner/poll", header, `{"seq":2,"free":1,"wait_ms":10}`); got.status != http.StatusForbidden {
+			t.Errorf("claimed: %d %s", got.status, got.body)
+		}
+	}
+}
+
+func TestABrowserAsksEveryServerWhatATaskWaitsFor(t *testing.T) {
+	t.Parallel()
+	one, other := two(t)
+	task := one.submit(t)
+	in := one.do(t, "", http.MethodPost, "/v1/auth/login", map[string]string{"Sec-Fetch-Site": "same-origin"}, `{"email":"`+one.person(t, corp.RoleViewer).email+`","password":"`+goodPassword+`","session":"browser"}`)
+	cookie, _, _ := strings.Cut(in.header.Get("Set-Cookie"), ";")
+	for _, at := range []*office{one, other} {
+		got := at.do(t, "", http.MethodGet, "/v1/tasks/"+task.ID.String()+"/wait", map[string]string{"Cookie": cookie}, "")
+		if got.status != http.StatusOK {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+}
+
 // trips is a transport.
 type trips func(*http.Request) (*http.Response, error)
 
@@ -145,7 +189,7 @@ func TestOnlyWhatTheLeaderNeedsIsSentToIt(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	r := <-seen
-	want := []string{"Accept", "Authorization", "Content-Length", "Content-Type", "Corp-Passed-On", "Corp-Runner", "User-Agent", "X-Request-Id"}
+	want := []string{"Accept", "Authorization", "Content-Length", "Content-Type", "Corp-Caller", "Corp-Passed-On", "Corp-Runner", "User-Agent", "X-Request-Id"}
 	var names []string
 	for name := range r.Header {
 		names = append(names, name)

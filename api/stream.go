@@ -51,9 +51,15 @@ func (a *API) stream(ctx context.Context, who corp.Identity, in *streamInput) (*
 		cancel()
 		return nil, err
 	}
-	if !a.streams.enter(who.Workspace) {
+	plan, err := a.limits.plan(ctx, who.Plan)
+	if err != nil {
 		cancel()
-		return nil, &corp.Error{Kind: corp.KindUnavailable, Code: "too_many_streams", Message: "This workspace has too many streams open.", Hint: "Follow several tasks in one stream, or close some."}
+		return nil, err
+	}
+	f.pace = newPacer(plan.MessagesPerSecond)
+	if err := a.streams.enter(who.Workspace, plan); err != nil {
+		cancel()
+		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) { //nolint:contextcheck // hctx carries the request's context
 		defer a.streams.leave(who.Workspace)
@@ -71,26 +77,43 @@ func (a *API) stream(ctx context.Context, who corp.Identity, in *streamInput) (*
 func (f *follower) run(ctx context.Context, x *exchange) {
 	ping := time.NewTicker(f.api.ping)
 	defer ping.Stop()
+	again := time.NewTicker(identityTTL) // when the hint is lost that says who may do what
+	defer again.Stop()
 	f.out.open(f.at)
 	for {
 		done, err := f.round(ctx)
+		if err == nil && !done && f.out.err == nil {
+			if err = f.rest(ctx, ping.C, again.C); err == nil {
+				continue
+			}
+		}
 		switch {
-		case f.out.err != nil || ctx.Err() != nil:
-			return // the reader left, or was too slow; it resumes where it was
+		case f.out.err != nil || ctx.Err() != nil: // the reader left, or was too slow; it resumes where it was
 		case err != nil:
 			f.out.send("error", "", x.problem(ctx, err))
-			return
 		case done:
 			f.out.send("end", f.at.String(), struct{}{})
-			return
 		}
+		return
+	}
+}
+
+// rest waits until there may be something to send. Its error says why that will not be.
+func (f *follower) rest(ctx context.Context, ping, again <-chan time.Time) error {
+	for {
 		select {
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		case <-f.wake:
-		case <-ping.C:
+			return nil
+		case <-ping:
 			if !f.out.comment("ping", f.at) {
-				return
+				return f.out.err
+			}
+			return nil
+		case <-again:
+			if err := f.admit(ctx); err != nil {
+				return err
 			}
 		}
 	}
@@ -104,14 +127,18 @@ type streamCount struct {
 
 func newStreamCount() *streamCount { return &streamCount{open: map[corp.WorkspaceID]int{}} }
 
-func (s *streamCount) enter(ws corp.WorkspaceID) bool {
+// enter counts one more stream of a workspace, unless it has all that it may.
+func (s *streamCount) enter(ws corp.WorkspaceID, plan corp.Plan) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[ws] >= maxStreams {
-		return false
+	switch {
+	case plan.Streams > 0 && s.open[ws] >= plan.Streams:
+		return tooManyStreams(plan)
+	case s.open[ws] >= maxStreams:
+		return &corp.Error{Kind: corp.KindUnavailable, Code: "too_many_streams", Message: "This workspace has too many streams open.", Hint: "Follow several tasks in one stream, or close some."}
 	}
 	s.open[ws]++
-	return true
+	return nil
 }
 
 func (s *streamCount) leave(ws corp.WorkspaceID) {
@@ -120,6 +147,13 @@ func (s *streamCount) leave(ws corp.WorkspaceID) {
 	if s.open[ws]--; s.open[ws] == 0 {
 		delete(s.open, ws)
 	}
+}
+
+// of returns how many streams a workspace has open.
+func (s *streamCount) of(ws corp.WorkspaceID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[ws]
 }
 
 func (s *streamCount) total() (n int) {

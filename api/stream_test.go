@@ -242,26 +242,10 @@ func TestARevokedKeysStreamEnds(t *testing.T) {
 	t.Parallel()
 	o := shared(t).office(t)
 	key, id := o.key(t, corp.RoleViewer)
-	began, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		first := true
-		for _, err := range o.with(key).Stream(t.Context(), client.StreamQuery{After: "e:0"}) {
-			if first {
-				close(began)
-				first = false
-			}
-			if err != nil {
-				ended <- err
-				return
-			}
-		}
-		ended <- nil
-	}()
-	o.submit(t)
-	<-began
+	ended := follow(t, o, key)
 	revoked := time.Now()
 	// Past the API, as another server of the installation would do it.
-	must[corp.APIKey](t)(o.env.DB.In(o.ws).RevokeAPIKey(t.Context(), corp.ActorSystem, id))
+	must[corp.APIKey](t)(o.env.DB.In(o.ws).RevokeAPIKey(t.Context(), corp.ActorSystem, corp.UserID{}, id))
 	select {
 	case err := <-ended:
 		if corp.KindOf(err) != corp.KindUnauthenticated {
@@ -280,7 +264,9 @@ func (h *house) raw(t *testing.T, key, target string, header map[string]string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+key)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
@@ -370,7 +356,7 @@ func TestAReaderThatTakesNothingIsLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := fmt.Fprintf(conn, "GET /v1/stream?run=%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", offer.RunID, o.keys[corp.RoleViewer]); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /v1/stream?run=%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", offer.RunID, o.keys[corp.RoleViewer]); err != nil {
 		t.Fatal(err)
 	}
 	if status, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil || !strings.Contains(status, "200") { // it is open, and nothing more is taken
@@ -395,18 +381,24 @@ func TestAReaderThatTakesNothingIsLetGo(t *testing.T) {
 
 func TestTooManyStreamsAreRefused(t *testing.T) {
 	t.Parallel()
-	s, ws := newStreamCount(), corp.NewID[corp.WorkspaceID]()
-	for range maxStreams {
-		if !s.enter(ws) {
-			t.Fatal("refused too early")
+	for _, of := range []struct {
+		plan corp.Plan
+		most int
+		code string
+	}{{corp.Plan{}, maxStreams, "too_many_streams"}, {corp.Plan{Streams: 2}, 2, codeRateLimited}, {corp.Plan{Streams: 1_000_000}, maxStreams, "too_many_streams"}} {
+		s, ws := newStreamCount(), corp.NewID[corp.WorkspaceID]()
+		for range of.most {
+			if err := s.enter(ws, of.plan); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if s.enter(ws) || !s.enter(corp.NewID[corp.WorkspaceID]()) {
-		t.Error("one workspace's streams are limited, and no other's by them")
-	}
-	s.leave(ws)
-	if !s.enter(ws) || s.total() != maxStreams+1 {
-		t.Error("a place that was left is free")
+		if err := s.enter(ws, of.plan); codeOf(err) != of.code || s.enter(corp.NewID[corp.WorkspaceID](), of.plan) != nil {
+			t.Errorf("%v: one workspace's streams are limited, and no other's by them", err)
+		}
+		s.leave(ws)
+		if s.enter(ws, of.plan) != nil || s.total() != of.most+1 {
+			t.Error("a place that was left is free")
+		}
 	}
 }
 

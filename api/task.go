@@ -73,7 +73,7 @@ func (a *API) task(ctx context.Context, who corp.Identity, in *taskInput) (*body
 
 func (a *API) submitTask(ctx context.Context, who corp.Identity, in *submitTaskInput) (*submitTaskOutput, error) {
 	spec := in.Body
-	if err := checkTask(spec); err != nil {
+	if err := a.checkTask(spec); err != nil {
 		return nil, err
 	}
 	canonical, err := json.Marshal(spec)

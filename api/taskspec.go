@@ -36,6 +36,14 @@ func checkTask(spec corp.TaskSpec) error {
 	return nil
 }
 
+// checkTask is checkTask with what this installation reaches.
+func (a *API) checkTask(spec corp.TaskSpec) error {
+	if err := checkTask(spec); err != nil || spec.RepositoryURL == "" {
+		return err
+	}
+	return a.Outbound.CheckURL("repository_url", spec.RepositoryURL)
+}
+
 // inField puts the place of what was checked before the field that an error names.
 func inField(place string, err error) error {
 	e, ok := errors.AsType[*corp.Error](err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/outbound"
 )
 
 func TestOnlyURLsOfRepositoriesAreTaken(t *testing.T) {
@@ -107,7 +108,7 @@ func TestATaskNamesExactlyOneSource(t *testing.T) {
 func TestAVendorsAddressIsChecked(t *testing.T) {
 	t.Parallel()
 	check := func(dialect, url, vendor string) (corp.ProviderSpec, error) {
-		return providerRequest{ProviderSpec: corp.ProviderSpec{Name: "x", Dialect: dialect, BaseURL: url, Vendor: vendor}}.check()
+		return providerRequest{ProviderSpec: corp.ProviderSpec{Name: "x", Dialect: dialect, BaseURL: url, Vendor: vendor}}.check(outbound.Policy{AllowPrivate: true})
 	}
 	for _, good := range []struct{ dialect, url, vendor, wantURL, wantVendor string }{
 		{corp.DialectAnthropic, "https://api.anthropic.com/", "", "https://api.anthropic.com", "anthropic"},
@@ -129,7 +130,7 @@ func TestAVendorsAddressIsChecked(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if _, err := (providerRequest{ProviderSpec: corp.ProviderSpec{Dialect: corp.DialectOpenAI, BaseURL: "http://x/v1", Vendor: "x"}, Key: "k", NoKey: true}).check(); corp.KindOf(err) != corp.KindInvalid {
+	if _, err := (providerRequest{ProviderSpec: corp.ProviderSpec{Dialect: corp.DialectOpenAI, BaseURL: "http://x/v1", Vendor: "x"}, Key: "k", NoKey: true}).check(outbound.Policy{AllowPrivate: true}); corp.KindOf(err) != corp.KindInvalid {
 		t.Errorf("a key and none: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/postgres/door"
 )
 
 // whoamiBody mirrors client.Whoami.
@@ -35,5 +36,6 @@ func (a *API) updateWorkspace(ctx context.Context, who corp.Identity, in *update
 	if u.Name != nil && strings.TrimSpace(*u.Name) == "" {
 		return nil, corp.Invalid("name", "A workspace must have a name.", "Leave name out to keep the present one.")
 	}
+	door.Describe(ctx, who.Workspace.String(), u)
 	return answer(a.DB.In(who.Workspace).UpdateWorkspace(ctx, who.Actor, u))
 }
