@@ -73,7 +73,7 @@ func (run *run) fetch(ctx context.Context) (*gitwork.Checkout, error) {
 	}
 	begun := time.Now()
 	checkout, err := gitwork.Fetch(ctx, gitwork.Place{
-		Folder: run.folder, Level: run.Sandbox, Binary: run.Executable, Task: run.offer.TaskID, NetworkEnv: run.NetworkEnv,
+		Folder: run.folder, Level: run.Sandbox, Binary: run.Executable, Task: run.offer.TaskID, NetworkEnv: run.NetworkEnv, Outbound: run.agreed().outbound,
 	}, source)
 	if err != nil {
 		return nil, err

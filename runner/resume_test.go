@@ -22,6 +22,8 @@ import (
 	"github.com/genericcorp/corp/client"
 	"github.com/genericcorp/corp/gateway"
 	"github.com/genericcorp/corp/gateway/pricebook"
+	"github.com/genericcorp/corp/outbound"
+	"github.com/genericcorp/corp/postgres/people"
 	"github.com/genericcorp/corp/postgres/pgtest"
 	"github.com/genericcorp/corp/runner"
 	"github.com/genericcorp/corp/runner/builtin"
@@ -61,7 +63,7 @@ var modelGateway = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	g, err := gateway.New(gateway.Config{DB: s.env.DB, Ring: s.ring, Server: corp.NewID[corp.ServerID](), JournalPath: filepath.Join(dir, "journal")})
+	g, err := gateway.New(gateway.Config{DB: s.env.DB, Ring: s.ring, Server: corp.NewID[corp.ServerID](), JournalPath: filepath.Join(dir, "journal"), Outbound: outbound.Policy{AllowPrivate: true}})
 	if err != nil {
 		return "", err
 	}
@@ -101,8 +103,8 @@ func newMill(t *testing.T, scenario string, change ...func(*millModel)) *mill {
 	vendor := httptest.NewServer(m.sim)
 	t.Cleanup(vendor.Close)
 	a, err := api.New(api.Config{
-		DB: d.env.DB, Hub: d.hub, Dispatcher: d.leader, Blobs: d.blobs, Ring: d.ring, GatewayURL: func() string { return address },
-		Times: times(), Version: "test", Logger: quiet(),
+		DB: d.env.DB, People: people.New(d.env.DB.Door()), Hub: d.hub, Dispatcher: d.leader, Blobs: d.blobs, Ring: d.ring, GatewayURL: func() string { return address },
+		Times: times(), Version: "test", Logger: quiet(), Outbound: outbound.Policy{AllowPrivate: true},
 	})
 	if err != nil {
 		t.Fatal(err)

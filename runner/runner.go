@@ -23,6 +23,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/outbound"
 	"github.com/genericcorp/corp/runner/sandbox"
 )
 
@@ -44,6 +45,7 @@ type Config struct {
 	Env        []string       // NAME=value, what the operator gives to agents and checks
 	Limits     sandbox.Limits // of one agent or check
 	NetworkEnv []string       // NAME=value for git when it talks to a remote: a proxy, certificates, an SSH agent; never in a sandbox
+	Private    []string       // private networks, addresses and hosts that git may reach; nil is what the server says
 	Executable string         // absolute path of the corp binary: the first process in each sandbox, and the built-in agent
 	Version    string
 	DrainGrace time.Duration // how long runs may go on once the runner is told to leave; 0 means DefaultDrainGrace
@@ -63,6 +65,9 @@ func (c Config) check() error {
 	case !filepath.IsAbs(c.Executable):
 		return corp.Invalid("executable", "The path of the corp binary is not absolute.", "Give the whole path.")
 	default:
+		if err := new(outbound.Policy).ParsePrivate("allow-private", c.Private); err != nil {
+			return err
+		}
 		_, err := sandbox.ParseLevel(string(c.Sandbox))
 		return err
 	}
@@ -84,7 +89,8 @@ type Runner struct {
 // terms is what the server said at registration.
 type terms struct {
 	corp.Registered
-	pollWait, ack, heartbeat, life time.Duration // life: how long a lease lives here without a good beat
+	outbound                       outbound.Policy // where remotes may be
+	pollWait, ack, heartbeat, life time.Duration   // life: how long a lease lives here without a good beat
 }
 
 // New makes a runner. Errors say what is wrong with the configuration.
@@ -232,6 +238,13 @@ func (r *Runner) accept(a corp.Registered) error {
 	}
 	if t.heartbeat <= 0 || t.life <= t.heartbeat || t.ack <= 0 {
 		return &corp.Error{Kind: corp.KindInvalid, Code: "times", Message: "The server's lease times make no sense: a lease ends before it can be renewed.", Hint: "On the server, set the lease's TTL to at least three heartbeats plus the margin."}
+	}
+	private := r.Private
+	if private == nil {
+		private = a.AllowPrivate
+	}
+	if err := t.outbound.ParsePrivate("allow-private", private); err != nil {
+		return err
 	}
 	gateways := a.GatewayURLs
 	if len(gateways) == 0 { // an older server

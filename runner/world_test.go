@@ -23,6 +23,8 @@ import (
 	"github.com/genericcorp/corp/client"
 	"github.com/genericcorp/corp/dispatch"
 	"github.com/genericcorp/corp/feed"
+	"github.com/genericcorp/corp/outbound"
+	"github.com/genericcorp/corp/postgres/people"
 	"github.com/genericcorp/corp/postgres/pgtest"
 	"github.com/genericcorp/corp/reconcile"
 	"github.com/genericcorp/corp/runner"
@@ -76,8 +78,8 @@ func (s *server) api(edit ...func(*dispatch.Times)) (http.Handler, error) {
 		e(&times)
 	}
 	a, err := api.New(api.Config{
-		DB: s.env.DB, Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring, GatewayURL: func() string { return s.model.URL },
-		Times: times, Version: "test", Logger: quiet(),
+		DB: s.env.DB, People: people.New(s.env.DB.Door()), Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring, GatewayURL: func() string { return s.model.URL },
+		Times: times, Version: "test", Logger: quiet(), Outbound: outbound.Policy{AllowPrivate: true},
 	})
 	if err != nil {
 		return nil, err

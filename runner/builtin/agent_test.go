@@ -1,7 +1,6 @@
 package builtin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/runner/acp"
+	"github.com/genericcorp/corp/stage"
 )
 
 // agentRun is an agent under test, and what its client heard of it.
@@ -23,7 +23,7 @@ type agentRun struct {
 	id     string // of the session
 	home   string
 	w      *workbench // to look at the checkout
-	stderr *syncBuffer
+	stderr *stage.Log
 
 	mu      sync.Mutex
 	updates []acp.Update
@@ -31,24 +31,6 @@ type agentRun struct {
 	steps   []corp.Step      // that the agent asked to keep
 	journal int              // of the newest of them
 	keep    func(corp.Step) error
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write collects.
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func testConfig(url, home string) Config {
@@ -80,7 +62,7 @@ func startAgent(tb testing.TB, w *workbench, cfg Config) *agentRun {
 	tb.Helper()
 	ar, cw := io.Pipe()
 	cr, aw := io.Pipe()
-	a := &agentRun{t: tb, home: cfg.Home, w: w, stderr: &syncBuffer{}}
+	a := &agentRun{t: tb, home: cfg.Home, w: w, stderr: &stage.Log{}}
 	exit := make(chan int, 1)
 	go func() { exit <- Main(context.Background(), ar, aw, a.stderr, cfg) }()
 	a.connect(cr, cw)

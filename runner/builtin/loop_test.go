@@ -398,6 +398,7 @@ func TestAnswersThatNoVendorShouldGiveAreSurvived(t *testing.T) {
 	}
 }
 
+// Attack case 47. Control: the command sees the rest of its environment.
 func TestCommandsDoNotSeeTheRunKey(t *testing.T) {
 	t.Parallel()
 	v := newVendorScript(t, calls(tu("run", obj{"command": "env"})), says("done"))

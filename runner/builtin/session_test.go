@@ -17,6 +17,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/runner/acp"
+	"github.com/genericcorp/corp/stage"
 )
 
 // agentEnv holds, in the process of an agent under test, its configuration.
@@ -40,7 +41,7 @@ func spawn(t *testing.T, w *workbench, cfg Config) (*agentRun, *exec.Cmd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &agentRun{t: t, home: cfg.Home, w: w, stderr: &syncBuffer{}}
+	a := &agentRun{t: t, home: cfg.Home, w: w, stderr: &stage.Log{}}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])
 	cmd.Env = []string{agentEnv + "=" + string(raw), "GORACE=atexit_sleep_ms=0"}
 	cmd.Stderr = a.stderr
@@ -306,8 +307,8 @@ func TestAWrongConfigurationEndsWithCodeTwoAndASentence(t *testing.T) {
 	} {
 		cfg := testConfig("http://127.0.0.1:1", t.TempDir())
 		change(&cfg)
-		var stderr syncBuffer
-		if code := Main(t.Context(), strings.NewReader(""), &syncBuffer{}, &stderr, cfg); code != 2 || !strings.Contains(stderr.String(), field) {
+		var stderr stage.Log
+		if code := Main(t.Context(), strings.NewReader(""), &stage.Log{}, &stderr, cfg); code != 2 || !strings.Contains(stderr.String(), field) {
 			t.Errorf("%s: code %d, %s", field, code, stderr.String())
 		}
 	}

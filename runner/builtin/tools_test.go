@@ -254,6 +254,7 @@ func TestDiffsShowThePassageThatChangedAndItsLine(t *testing.T) {
 	}
 }
 
+// Attack case 53. Control: files of the checkout are written, also through links within it.
 func TestWriteCreatesOverwritesAndStaysInTheCheckout(t *testing.T) {
 	t.Parallel()
 	outside := t.TempDir()

@@ -106,6 +106,7 @@ var hostile = map[string]string{
 	"submodule":      `git init -q sub; (cd sub; echo y > y; git add y; git commit -qm y; printf '[core]\n\tfsmonitor = "$RUN; false"\n' >> .git/config); printf '[submodule "sub"]\n\tpath = sub\n\turl = ./sub\n\tupdate = !$RUN\n' > .gitmodules; git config submodule.sub.update "!$RUN"; git add . 2>/dev/null; git commit -qm sub`,
 }
 
+// Attack case 63. Control: what it wrote as files is in the result.
 func TestNothingThatAnAgentConfiguresIsCarriedOut(t *testing.T) {
 	t.Parallel()
 	repository := userRepository(t)

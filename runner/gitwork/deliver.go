@@ -44,7 +44,7 @@ func (c *Checkout) Deliver(ctx context.Context, d Delivery) error {
 	if there != "" && (!d.Again || !c.deliveredBefore(ctx, r, ref, there)) {
 		return branchTaken(c.Branch())
 	}
-	_, err = c.talk(ctx, r, "push", "--quiet", "--porcelain", "--no-verify", "--force-with-lease="+ref+":"+there, "--", r.url, ref+":"+ref)
+	_, err = c.talk(ctx, r, "push", "--quiet", "--porcelain", "--no-verify", "--force-with-lease="+ref+":"+there, "--", theRemote, ref+":"+ref)
 	if err != nil {
 		return c.pushFailed(err)
 	}
@@ -56,7 +56,7 @@ func (c *Checkout) Deliver(ctx context.Context, d Delivery) error {
 // that branch is not, and is never replaced.
 func (c *Checkout) deliveredBefore(ctx context.Context, r remote, ref, commit string) bool {
 	const kept = "refs/corp/delivered"
-	if _, err := c.talk(ctx, r, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", r.url, "+"+ref+":"+kept); err != nil {
+	if _, err := c.talk(ctx, r, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", theRemote, "+"+ref+":"+kept); err != nil {
 		return false
 	}
 	text, err := c.trusted(ctx, nil, "cat-file", "commit", kept)
@@ -76,7 +76,7 @@ func (c *Checkout) deliveredBefore(ctx context.Context, r remote, ref, commit st
 }
 
 func (c *Checkout) remoteCommit(ctx context.Context, r remote, ref string) (string, error) {
-	listing, err := c.talk(ctx, r, "ls-remote", "--", r.url, ref)
+	listing, err := c.talk(ctx, r, "ls-remote", "--", theRemote, ref)
 	if err != nil {
 		return "", err
 	}

@@ -78,7 +78,7 @@ func (c *Checkout) bring(ctx context.Context, source Source) error {
 }
 
 func (c *Checkout) fromRemote(ctx context.Context, r remote, base string) error {
-	listing, err := c.talk(ctx, r, "ls-remote", "--", r.url)
+	listing, err := c.talk(ctx, r, "ls-remote", "--", theRemote)
 	if err != nil {
 		return fmt.Errorf("list remote: %w", err)
 	}
@@ -86,7 +86,7 @@ func (c *Checkout) fromRemote(ctx context.Context, r remote, base string) error 
 		return badBase(base, "The repository is empty, so there is no commit to start from (base %q).")
 	}
 	if ref, ok := findRef(listing, base); ok {
-		_, err := c.talk(ctx, r, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", r.url, "+"+ref+":"+baseRef)
+		_, err := c.talk(ctx, r, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", theRemote, "+"+ref+":"+baseRef)
 		if err != nil {
 			return fmt.Errorf("fetch base: %w", err)
 		}
@@ -122,7 +122,7 @@ func findRef(listing, base string) (string, bool) {
 // commits, or a shortened id, costs a fetch of all branches and tags.
 func (c *Checkout) fetchCommit(ctx context.Context, r remote, id string) error {
 	if fullID.MatchString(id) {
-		_, err := c.talk(ctx, r, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", r.url, "+"+id+":"+baseRef)
+		_, err := c.talk(ctx, r, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", theRemote, "+"+id+":"+baseRef)
 		if err == nil {
 			return nil
 		}
@@ -130,7 +130,7 @@ func (c *Checkout) fetchCommit(ctx context.Context, r remote, id string) error {
 			return err
 		}
 	}
-	_, err := c.talk(ctx, r, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", r.url,
+	_, err := c.talk(ctx, r, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", theRemote,
 		"+refs/heads/*:refs/corp/remote/heads/*", "+refs/tags/*:refs/corp/remote/tags/*")
 	if err != nil {
 		return fmt.Errorf("fetch all: %w", err)

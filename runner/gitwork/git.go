@@ -86,7 +86,7 @@ func allowedProtocols(config []setting) string {
 // the system knows of hosts. The keys and the configuration in the home of the
 // runner's user are that user's: a task of any workspace could name an address
 // that they open.
-const sshCommand = "ssh -F none -oIdentityFile=none -oForwardAgent=no -oBatchMode=yes -oConnectTimeout=20"
+const sshCommand = "ssh -F none -oIdentityFile=none -oForwardAgent=no -oBatchMode=yes -oConnectTimeout=20 -oProxyCommand=none -oProxyJump=none"
 
 // environment is the whole environment of a git process: none of the user's
 // or the system's configuration, no prompt, no replaced objects.
@@ -171,15 +171,6 @@ func (b *bounded) Write(p []byte) (int, error) {
 // trusted runs git on the trusted repository, outside the sandbox.
 func (c *Checkout) trusted(ctx context.Context, config []setting, args ...string) (string, error) {
 	return git(ctx, call{dir: c.place.Folder.Git(), home: c.place.Folder.Root(), config: config}, append([]string{"--git-dir=" + c.place.Folder.Git()}, args...)...)
-}
-
-// talk runs git on the trusted repository with a remote.
-func (c *Checkout) talk(ctx context.Context, r remote, args ...string) (string, error) {
-	config, env := r.environment()
-	return git(ctx, call{
-		dir: c.place.Folder.Git(), home: c.place.Folder.Root(), secret: r.credential,
-		config: append(overNetwork(), config...), env: append(append([]string{}, c.place.NetworkEnv...), env...),
-	}, append([]string{"--git-dir=" + c.place.Folder.Git()}, args...)...)
 }
 
 // shut is one command in a sandbox that sees the checkout, the trusted

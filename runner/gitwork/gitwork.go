@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/outbound"
 	"github.com/genericcorp/corp/runner/sandbox"
 )
 
@@ -37,6 +38,8 @@ type Place struct {
 	// NetworkEnv is added to the environment of git when it talks to a remote:
 	// the operator's proxy, certificates, SSH agent. It never reaches a sandbox.
 	NetworkEnv []string
+	// Outbound says which remotes may be reached; the zero policy is closed.
+	Outbound outbound.Policy
 }
 
 // ReasonOf returns why a run ends when a call of this package fails with err:

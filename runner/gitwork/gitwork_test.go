@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/outbound"
 	"github.com/genericcorp/corp/runner/sandbox"
 )
 
@@ -75,7 +76,7 @@ func placeAt(t *testing.T, level sandbox.Level) Place {
 			t.Error(err)
 		}
 	})
-	return Place{Folder: f, Level: level, Binary: binary, Task: task}
+	return Place{Folder: f, Level: level, Binary: binary, Task: task, Outbound: outbound.Policy{AllowPrivate: true}} // the forges are on this machine
 }
 
 // bundleOf makes a base bundle as the command line does.
