@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/cmd/corp/batchfile"
 )
 
 func TestABatchIsReadTheSameFromEveryFormat(t *testing.T) {
@@ -31,12 +32,12 @@ func TestABatchIsReadTheSameFromEveryFormat(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		spec, err := readBatch(nil, file)
+		spec, err := batchfile.Read(nil, file)
 		if diff := cmp.Diff(want, spec.Tasks); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", name, err, diff)
 		}
 	}
-	if spec, err := readBatch(strings.NewReader("- prompt: x"), "-"); err != nil || len(spec.Tasks) != 1 {
+	if spec, err := batchfile.Read(strings.NewReader("- prompt: x"), "-"); err != nil || len(spec.Tasks) != 1 {
 		t.Errorf("from the standard input: %+v %v", spec, err)
 	}
 }
@@ -47,7 +48,7 @@ func TestAMistakeInABatchFileIsOneOfTheUsers(t *testing.T) {
 	for name, text := range map[string]string{
 		"unknown.yaml": "- promt: x", "broken.yaml": "- [", "text.yaml": "hello", "type.yaml": "- prompt: [1]", "two.yaml": "- priority: high",
 		"line.jsonl": "{\"prompt\":\"x\"}\n{\"promt\":\"x\"}", "pair.jsonl": `{"prompt":"x"}{"prompt":"y"}`, "cut.jsonl": `{"prompt":`,
-		"large.yaml": strings.Repeat(" ", maxBatchFile+1), "missing": "",
+		"large.yaml": strings.Repeat(" ", 32<<20+1), "missing": "",
 	} {
 		file := filepath.Join(dir, name)
 		if name != "missing" {
@@ -55,8 +56,8 @@ func TestAMistakeInABatchFileIsOneOfTheUsers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := readBatch(nil, file)
-		if _, ok := errors.AsType[usageError](err); !ok {
+		_, err := batchfile.Read(nil, file)
+		if exitCode(err) != exitUsage {
 			t.Errorf("%s: %v", name, err)
 		}
 		if strings.Contains(err.Error(), "BatchTask") || strings.Contains(err.Error(), "TaskSpec") {
@@ -84,7 +85,7 @@ func TestAMistakeInABatchFileIsNamedByItsPlace(t *testing.T) {
 		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := readBatch(nil, file)
+		_, err := batchfile.Read(nil, file)
 		e, ok := errors.AsType[*corp.Error](err)
 		if !ok || e.Field != c.field || !strings.Contains(e.Message, c.says) || e.Hint == "" {
 			t.Errorf("%s: %+v", name, err)

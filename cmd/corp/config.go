@@ -17,7 +17,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/cmd/corp/days"
 	"github.com/genericcorp/corp/dispatch"
+	"github.com/genericcorp/corp/limit"
 )
 
 // config is all that a server can be told. Each setting is a flag, a variable
@@ -37,6 +39,7 @@ type config struct {
 	SystemURL     string
 	AdminURL      string
 	DirectURL     string
+	RedisURL      string
 	PostgresBin   string
 	Connections   int
 	NoRunner      bool
@@ -55,15 +58,19 @@ type config struct {
 	DrainDelay    time.Duration
 	AnthropicURL  string
 	OpenAIURL     string
-	KeepEntries   days
-	KeepEvents    days
-	KeepCalls     days
-	KeepBlobs     days
+	KeepEntries   days.Days
+	KeepEvents    days.Days
+	KeepCalls     days.Days
+	KeepBlobs     days.Days
+	KeepAudit     days.Days
+	AuditAnchor   string
+	Edge          edgeSettings
+	People        peopleSettings
 	Check         bool
 }
 
 // The settings whose value is a secret or holds one.
-var secretSettings = []string{"postgres-url", "postgres-system-url", "postgres-admin-url", "postgres-direct-url"}
+var secretSettings = []string{"postgres-url", "postgres-system-url", "postgres-admin-url", "postgres-direct-url", "smtp-url", "redis-url"}
 
 // noFile are the settings that only make sense on the command line.
 var flagOnly = []string{"check", "config", "new-secret"}
@@ -81,6 +88,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.SystemURL, "postgres-system-url", "", "the same database as role corp_system")
 	f.StringVar(&c.AdminURL, "postgres-admin-url", "", "the same database as an administrator; only \"corp migrate\" uses it")
 	f.StringVar(&c.DirectURL, "postgres-direct-url", "", "past PgBouncer, for LISTEN (default: postgres-url)")
+	f.StringVar(&c.RedisURL, "redis-url", "", "Redis or Valkey in which several servers count requests together, like redis://user:password@host:6379/0 (default: each counts by itself)")
 	f.StringVar(&c.PostgresBin, "postgres-bin", "", "folder with the programs of PostgreSQL 18 to start (default: the ones inside)")
 	f.IntVar(&c.Connections, "postgres-connections", 20, "largest number of database connections")
 	f.BoolVar(&c.NoRunner, "no-runner", false, "start no runner beside the server")
@@ -100,6 +108,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.AnthropicURL, "anthropic-url", "https://api.anthropic.com", "where ANTHROPIC_API_KEY is used, when it is set")
 	f.StringVar(&c.OpenAIURL, "openai-url", "https://api.openai.com/v1", "where OPENAI_API_KEY is used, when it is set")
 	c.retentionFlags(f)
+	f.StringVar(&c.AuditAnchor, "audit-anchor", "", "file that the audit log's signed checkpoints are appended to; put it where the database's owner cannot write")
+	c.Edge.flags(f)
+	c.People.flags(f)
 	f.BoolVar(&c.Check, "check", false, "check the configuration, print it without secrets, and end")
 }
 
@@ -134,6 +145,9 @@ func (c *config) load(f *pflag.FlagSet, o *options) error {
 		if !c.owns(name) || slices.Contains(flagOnly, name) {
 			return usageError{corp.Invalid(name, "There is no setting of this name in the configuration file.", "\"corp up --help\" lists the settings; write them without the dashes in front.")}
 		}
+	}
+	if err := c.People.check(o.env.Getenv); err != nil {
+		return usageError{err}
 	}
 	return c.validate()
 }
@@ -198,6 +212,16 @@ func (c *config) validate() error {
 	if err := checkLog(c.LogFormat, c.LogLevel); err != nil {
 		return err
 	}
+	if err := c.Edge.check(); err != nil {
+		return usageError{err}
+	}
+	if c.RedisURL != "" {
+		r, err := limit.NewRedis(c.RedisURL)
+		if err != nil {
+			return usageError{err}
+		}
+		_ = r.Close() // it was not connected
+	}
 	switch {
 	case c.PostgresURL != "" && c.SystemURL == "":
 		return wrong("postgres-system-url", "An external PostgreSQL needs a second login, for scheduling across workspaces.", "Set CORP_POSTGRES_SYSTEM_URL to the same database as role corp_system; docs/operate.md shows how.")
@@ -215,6 +239,8 @@ func (c *config) validate() error {
 		return wrong("advertise", "The other servers speak HTTP to this address.", "Write it like https://corp-1.example.com:7400.")
 	case c.DrainDelay < 0 || c.DrainDelay > 5*time.Minute:
 		return wrong("drain-delay", "The delay of the drain is between 0 and 5 minutes.", "Leave it out without a load balancer.")
+	case c.KeepAudit != 0 && c.KeepAudit < 90*days.Day:
+		return wrong("keep-audit", "The audit log is kept for 90 days at least.", "Leave it out for 400d; 0 keeps it for ever.")
 	case c.LeaseMargin <= 0 || c.Heartbeat <= 0 || c.LeaseTTL <= c.Heartbeat+c.LeaseMargin:
 		return wrong("lease-ttl", "A lease must outlast a heartbeat and the margin.", "Set lease-ttl above heartbeat + lease-margin; 30s, 10s and 5s are the defaults.")
 	}

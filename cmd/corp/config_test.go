@@ -43,9 +43,9 @@ func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 
 func TestCheckShowsNoPasswords(t *testing.T) {
 	t.Parallel()
-	vars := map[string]string{"CORP_POSTGRES_URL": "postgres://corp_app:hunter2@db/corp", "CORP_POSTGRES_SYSTEM_URL": "postgres://corp_system:hunter2@db/corp", "CORP_DATA": t.TempDir()}
+	vars := map[string]string{"CORP_POSTGRES_URL": "postgres://corp_app:hunter2@db/corp", "CORP_POSTGRES_SYSTEM_URL": "postgres://corp_system:hunter2@db/corp", "CORP_REDIS_URL": "rediss://limits:hunter2@cache:6379/1", "CORP_DATA": t.TempDir()}
 	out, _, code := command(t, vars, "up", "--check")
-	if code != 0 || strings.Contains(out, "hunter2") || !strings.Contains(out, "corp_app") {
+	if code != 0 || strings.Contains(out, "hunter2") || !strings.Contains(out, "corp_app") || !strings.Contains(out, "redis-url: rediss://limits:xxxxx@cache:6379/1") {
 		t.Errorf("exit %d:\n%s", code, out)
 	}
 }
@@ -61,6 +61,7 @@ func TestWrongSettingsNameTheFieldAndEndInUsage(t *testing.T) {
 		"an address without a port":    {nil, []string{"--listen", "localhost"}, "listen"},
 		"half an external database":    {map[string]string{"CORP_POSTGRES_URL": "postgres://x@y/z"}, nil, "postgres-system-url"},
 		"a lease shorter than a beat":  {nil, []string{"--lease-ttl", "2s"}, "lease-ttl"},
+		"a redis that is none":         {map[string]string{"CORP_REDIS_URL": "http://:hunter2@cache"}, nil, "redis-url"},
 		"a missing file":               {nil, []string{"--config", "/no/such/file"}, "config"},
 		"no sandbox of that name":      {nil, []string{"--sandbox", "docker"}, "sandbox"},
 		"days that are none":           {map[string]string{"CORP_RETENTION_CALLS": "a year"}, nil, "retention-calls"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 // The exit codes. They are part of the contract: scripts branch on them.
@@ -45,6 +46,9 @@ func exitCode(err error) int {
 	case corp.KindInvalid, corp.KindNotFound, corp.KindConflict, corp.KindForbidden, corp.KindUnauthenticated:
 		return exitUsage
 	case corp.KindLimit:
+		if e, ok := errors.AsType[*corp.Error](err); ok && e.Code == "rate_limited" {
+			return exitError // it works later, without anybody raising a limit
+		}
 		return exitLimit
 	default:
 		return exitError
@@ -59,7 +63,7 @@ func report(w io.Writer, err error) {
 	}
 	e, ok := errors.AsType[*corp.Error](err)
 	if !ok {
-		_, _ = fmt.Fprintf(w, "corp: %s\n", clean(err.Error()))
+		_, _ = fmt.Fprintf(w, "corp: %s\n", terminal.Clean(err.Error()))
 		return
 	}
 	var b strings.Builder
@@ -74,5 +78,5 @@ func report(w io.Writer, err error) {
 	if e.Hint != "" {
 		b.WriteString("\n      " + e.Hint)
 	}
-	_, _ = fmt.Fprintln(w, clean(b.String()))
+	_, _ = fmt.Fprintln(w, terminal.Clean(b.String()))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 // graphFlags say what a task follows and is a part of.
@@ -72,7 +73,7 @@ func newTaskTree(o *options) *cobra.Command {
 			return o.print(tree, func(w *tabwriter.Writer) {
 				row(w, "TASK", "STATE", "AGENT", "PROMPT")
 				for _, n := range tree.Nodes {
-					row(w, strings.Repeat("  ", n.Depth-1)+n.TaskID.String(), stateAndReason(string(n.State), n.Reason), n.Agent, shorten(n.Prompt, 50))
+					row(w, strings.Repeat("  ", n.Depth-1)+n.TaskID.String(), stateAndReason(string(n.State), n.Reason), n.Agent, terminal.Shorten(n.Prompt, 50))
 				}
 				if tree.More {
 					row(w, "… and more")

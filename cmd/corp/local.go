@@ -2,16 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/genericcorp/corp"
-	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/client/contexts"
 )
 
 // local is the context that "corp up" leaves in its data folder, so that the
@@ -24,10 +21,6 @@ type local struct {
 }
 
 const localFile = "context.json"
-
-// patience is how long the command line waits for a server that is starting
-// again, before it gives up.
-const patience = 20 * time.Second
 
 // dataFolder returns where this machine's server keeps its state.
 func (o *options) dataFolder() string {
@@ -86,57 +79,13 @@ func writeLocal(dir string, l local) error {
 	return nil
 }
 
-// connect returns a client for the server that the flags, the environment or the
-// local context name, in that order.
-func (o *options) connect() (*client.Client, error) {
-	return o.connectAs(func(l local) string { return l.Key })
-}
-
-// connectOperator is connect with the operator's key.
-func (o *options) connectOperator() (*client.Client, error) {
-	return o.connectAs(func(l local) string { return l.Operator })
-}
-
 // names says whether a server is among those that a list of one installation's
 // servers names.
 func names(list, server string) bool {
 	for one := range strings.SplitSeq(list, ",") {
-		if strings.TrimRight(strings.TrimSpace(one), "/") == strings.TrimRight(server, "/") {
+		if contexts.SameServer(strings.TrimSpace(one), server) {
 			return true
 		}
 	}
 	return false
-}
-
-func (o *options) connectAs(which func(local) string) (*client.Client, error) {
-	server, key := o.Server, o.Key
-	if server == "" {
-		server = o.env.Getenv("CORP_SERVER")
-	}
-	if key == "" {
-		key = o.env.Getenv("CORP_KEY")
-	}
-	if server == "" || key == "" {
-		l, err := readLocal(o.dataFolder())
-		switch {
-		case err == nil:
-			// A key belongs to its installation: never send the local one to another.
-			if server == "" {
-				server = l.Server
-			}
-			if key == "" && names(server, l.Server) {
-				key = which(l)
-			}
-		case errors.Is(err, fs.ErrNotExist):
-		default:
-			return nil, err
-		}
-	}
-	if server == "" {
-		return nil, &corp.Error{Kind: corp.KindUnavailable, Message: "No server is running on this machine that this user may use.", Hint: "Start one with \"corp up\", or name one with --server and --key (or CORP_SERVER and CORP_KEY)."}
-	}
-	if key == "" {
-		return nil, &corp.Error{Kind: corp.KindUnauthenticated, Field: "key", Message: "There is no key for " + server + ".", Hint: "Give one with --key or CORP_KEY; \"corp key create\" makes one on the server's machine."}
-	}
-	return client.New(server, key, client.Options{Patience: patience, UserAgent: "corp/" + version}), nil
 }

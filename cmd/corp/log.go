@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 // newLogger writes JSON lines, or text for people, at the level and above.
@@ -19,7 +20,7 @@ func newLogger(w io.Writer, format, level string) *slog.Logger {
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(slog.NewJSONHandler(terminal.Escaping(w), options))
 }
 
 // checkLog refuses a format or level that newLogger would take for another one.

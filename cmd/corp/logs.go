@@ -10,6 +10,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 func newLogs(o *options) *cobra.Command {
@@ -38,14 +39,14 @@ func newLogs(o *options) *cobra.Command {
 		if o.Output != "table" {
 			return o.print(entries, nil)
 		}
-		t := &transcript{w: o.env.Out, colour: o.env.Terminal}
+		t := &terminal.Transcript{W: o.env.Out, Colour: o.env.Terminal}
 		for _, e := range entries {
-			t.entry(e)
+			t.Entry(e)
 		}
-		t.flush()
+		t.Flush()
 		ended, err := c.Run(cmd.Context(), run)
 		if err == nil && ended.State.Final() {
-			t.line(styleDim, "· ", clean(strings.TrimSuffix("run "+stateAndReason(string(ended.State), ended.Reason)+": "+ended.Detail, ": ")))
+			t.Note(strings.TrimSuffix("run "+stateAndReason(string(ended.State), ended.Reason)+": "+ended.Detail, ": "))
 		}
 		return err
 	}
@@ -67,8 +68,8 @@ func (o *options) followLogs(ctx context.Context, c *client.Client, arg string) 
 		}
 		query.Runs = []corp.RunID{id}
 	}
-	t := &transcript{w: o.env.Out, colour: o.env.Terminal}
-	defer t.flush()
+	t := &terminal.Transcript{W: o.env.Out, Colour: o.env.Terminal}
+	defer t.Flush()
 	for update, err := range c.Stream(ctx, query) {
 		switch {
 		case err != nil && ctx.Err() != nil:
@@ -76,7 +77,7 @@ func (o *options) followLogs(ctx context.Context, c *client.Client, arg string) 
 		case err != nil:
 			return err
 		case o.Output == "table":
-			t.add(update)
+			t.Add(update)
 		default:
 			if err := o.print(update, nil); err != nil {
 				return err
@@ -148,7 +149,7 @@ func newDiff(o *options) *cobra.Command {
 // terminal what an agent wrote into its files must not act.
 func (o *options) showPatch(patch io.Reader) error {
 	if o.env.Terminal {
-		return cleanTo(o.env.Out, patch)
+		return terminal.CleanTo(o.env.Out, patch)
 	}
 	_, err := io.Copy(o.env.Out, patch)
 	return err

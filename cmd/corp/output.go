@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -13,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 func checkOutput(format string) error {
@@ -76,62 +75,9 @@ func plain(n *yaml.Node) {
 func row(w io.Writer, cells ...any) {
 	text := make([]string, len(cells))
 	for i, c := range cells {
-		text[i] = oneLine(fmt.Sprint(c))
+		text[i] = terminal.OneLine(fmt.Sprint(c))
 	}
 	_, _ = fmt.Fprintln(w, strings.Join(text, "\t"))
-}
-
-// oneLine keeps what agents and repositories wrote from moving the cursor:
-// control characters become spaces.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if steers(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// clean is oneLine for text that keeps its lines.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && steers(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// steers says whether a terminal takes a character for a command, or shows what
-// follows in another order than it is read in.
-func steers(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
-}
-
-// cleanTo copies text for a terminal, cleaned line by line.
-func cleanTo(w io.Writer, from io.Reader) error {
-	lines := bufio.NewReaderSize(from, 64<<10)
-	for {
-		piece, err := lines.ReadSlice('\n')
-		if _, failed := io.WriteString(w, clean(string(piece))); failed != nil {
-			return failed
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-	}
-}
-
-// shorten cuts text to n runes.
-func shorten(s string, n int) string {
-	r := []rune(strings.TrimSpace(oneLine(s)))
-	if len(r) <= n {
-		return string(r)
-	}
-	return string(r[:n-1]) + "…"
 }
 
 // ago writes how long ago t was.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/cmd/corp/child"
 )
 
 // startPrivate starts a server of its own in dir, on free ports, and waits until
@@ -37,7 +38,7 @@ func startPrivate(ctx context.Context, env *environment, dir string) (local, fun
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	dieWithParent(cmd.SysProcAttr)
+	child.DieWithParent(cmd.SysProcAttr)
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // the death signal is tied to the thread that forks

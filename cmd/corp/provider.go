@@ -54,9 +54,13 @@ The dialect anthropic is the Messages API; its address goes without the /v1. The
 dialect openai is Chat Completions, which many vendors and servers speak; its
 address is what their clients take as base URL. Prices go by --vendor: a model
 whose price the price book does not know cannot be used under a budget, so for a
-server of your own say what its models cost with "corp price add".`,
+server of your own say what its models cost with "corp price add".
+
+With --replace what is not said stays as it is, the key too, unless the address is
+another one.`,
 		Example: `  corp provider add together --dialect openai --base-url https://api.together.xyz/v1 --vendor together --key-env TOGETHER_API_KEY
-  corp provider add ollama --dialect openai --base-url http://127.0.0.1:11434/v1 --vendor ollama --no-key`,
+  corp provider add ollama --dialect openai --base-url http://127.0.0.1:11434/v1 --vendor ollama --no-key
+  corp provider add together --replace --key-env TOGETHER_API_KEY`,
 		Args: cobra.ExactArgs(1),
 	}
 	f := cmd.Flags()
@@ -65,13 +69,17 @@ server of your own say what its models cost with "corp price add".`,
 	f.StringVar(&keyEnv, "key-env", "", "the environment variable that holds its key")
 	f.StringVar(&ask.Vendor, "vendor", "", "whose prices apply (default: the dialect's vendor, at its own address)")
 	f.BoolVar(&ask.NoKey, "no-key", false, "it takes no key")
-	f.BoolVar(&replace, "replace", false, "replace the provider of this name, or only its key")
-	_ = cmd.MarkFlagRequired("base-url")
-	cmd.MarkFlagsOneRequired("key-env", "no-key")
+	f.BoolVar(&replace, "replace", false, "change the provider of this name, in what is said")
 	cmd.MarkFlagsMutuallyExclusive("key-env", "no-key")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ask.Name = args[0]
-		if ask.Key = o.env.Getenv(keyEnv); ask.Key == "" && !ask.NoKey {
+		switch {
+		case !replace && ask.BaseURL == "":
+			return usageError{corp.Invalid("base-url", "A provider needs its address.", "Give --base-url; one that is there is changed with --replace.")}
+		case !replace && keyEnv == "" && !ask.NoKey:
+			return usageError{corp.Invalid("key-env", "A provider needs the vendor's key.", "Give --key-env, or --no-key for a server that takes none.")}
+		}
+		if ask.Key = o.env.Getenv(keyEnv); ask.Key == "" && keyEnv != "" {
 			return usageError{corp.Invalid("key-env", fmt.Sprintf("The environment variable %q is empty or not set.", keyEnv), "Put the vendor's key in it: export "+keyEnv+"=…")}
 		}
 		c, err := o.connect()
@@ -81,7 +89,7 @@ server of your own say what its models cost with "corp price add".`,
 		var p corp.Provider
 		if replace {
 			if p, err = findProvider(cmd.Context(), c, ask.Name); err == nil {
-				p, err = c.UpdateProvider(cmd.Context(), p.ID, ask)
+				p, err = c.UpdateProvider(cmd.Context(), p.ID, unsaid(cmd, ask, p))
 			}
 		} else {
 			p, err = c.CreateProvider(cmd.Context(), ask)
@@ -92,6 +100,20 @@ server of your own say what its models cost with "corp price add".`,
 		return o.showProvider(p, "saved", err)
 	}
 	return cmd
+}
+
+// unsaid fills in of a change what was not said, as it is.
+func unsaid(cmd *cobra.Command, ask client.ProviderRequest, p corp.Provider) client.ProviderRequest {
+	ask.Name = p.Name // it may have been named by its id
+	for flag, field := range map[string]struct {
+		to *string
+		is string
+	}{"dialect": {&ask.Dialect, p.Dialect}, "base-url": {&ask.BaseURL, p.BaseURL}, "vendor": {&ask.Vendor, p.Vendor}} {
+		if !cmd.Flags().Changed(flag) {
+			*field.to = field.is
+		}
+	}
+	return ask
 }
 
 func (o *options) showProvider(p corp.Provider, done string, err error) error {

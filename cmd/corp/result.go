@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 // showResult writes what came of a run.
@@ -35,7 +37,7 @@ func (o *options) showResult(r runResult, source *source) error {
 			}
 			row(w, "check", fmt.Sprintf("%s: %s (%.1fs)", c.Command, verdict, c.Seconds))
 			if !c.Passed {
-				for line := range strings.Lines(lastLines(c.Output, 12)) {
+				for line := range strings.Lines(terminal.LastLines(c.Output, 12)) {
 					row(w, "", line)
 				}
 			}
@@ -60,9 +62,4 @@ func simulatedNote(simulated bool) string {
 		return " (simulated)"
 	}
 	return ""
-}
-
-func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

@@ -11,11 +11,12 @@ import (
 
 // options are the flags that every command has.
 type options struct {
-	env    *environment
-	Server string
-	Key    string
-	Data   string
-	Output string
+	env     *environment
+	Server  string
+	Key     string
+	Data    string
+	Output  string
+	Context string
 }
 
 func execute(ctx context.Context, env *environment, args []string) int {
@@ -49,6 +50,7 @@ overspends. "corp up" starts all of it; "corp demo" shows it.`,
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.Server, "server", "", "address of the server, or of several with commas between them (CORP_SERVER; default: the one on this machine)")
 	flags.StringVar(&o.Key, "key", "", "API key (CORP_KEY; default: the local context)")
+	flags.StringVar(&o.Context, "context", "", "which of the servers that you signed in to (CORP_CONTEXT; default: the current one; local: the one of this machine)")
 	flags.StringVar(&o.Data, "data", "", "data folder (CORP_DATA)")
 	flags.StringVarP(&o.Output, "output", "o", "table", "table, json or yaml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
@@ -65,10 +67,10 @@ overspends. "corp up" starts all of it; "corp demo" shows it.`,
 			root.AddCommand(c)
 		}
 	}
-	group("start", newUp(o), newDemo(o), newMigrate(o), newVendorsim(o))
+	group("start", newUp(o), newLogin(o), newLogout(o), newContext(o), newDemo(o), newMigrate(o), newVendorsim(o))
 	group("work", newRun(o), newTask(o), newBatch(o), newSchedule(o), newLogs(o), newDiff(o))
-	group("set", newAgent(o), newProvider(o), newPrice(o), newRepository(o), newKey(o), newWorkspace(o))
-	group("look", newCall(o), newUsage(o), newRunner(o), newServerCommand(o), newWhoami(o))
+	group("set", newAgent(o), newProvider(o), newPrice(o), newRepository(o), newKey(o), newWorkspace(o), newMember(o), o.incidents().Person(), newInvite(o), newInvitation(o))
+	group("look", newCall(o), newUsage(o), newLimits(o), newRunner(o), newServerCommand(o), newMailCommand(o), newWhoami(o), newAudit(o))
 	root.AddCommand(newSandboxInit(), newAgentBuiltin(o))
 	wrapArgs(root)
 	return root

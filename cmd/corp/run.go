@@ -13,6 +13,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 // runRequest is what "corp run" was asked to do.
@@ -123,7 +124,7 @@ func (o *options) progress(quiet bool) io.Writer {
 // the task and waits for that.
 func (o *options) follow(ctx context.Context, c *client.Client, id corp.TaskID, w io.Writer) error {
 	query := client.StreamQuery{Tasks: []corp.TaskID{id}, After: "e:0", UntilFinal: true}
-	t := &transcript{w: w, colour: o.env.Terminal}
+	t := &terminal.Transcript{W: w, Colour: o.env.Terminal}
 	for update, err := range c.Stream(ctx, query) {
 		if err != nil {
 			if ctx.Err() == nil {
@@ -131,9 +132,9 @@ func (o *options) follow(ctx context.Context, c *client.Client, id corp.TaskID, 
 			}
 			break
 		}
-		t.add(update)
+		t.Add(update)
 	}
-	t.flush()
+	t.Flush()
 	if ctx.Err() == nil {
 		return nil
 	}

@@ -50,6 +50,7 @@ type runnerFlags struct {
 	labels, readOnly    []string
 	env                 []string
 	gitEnv              []string
+	private             []string
 	logFormat, logLevel string
 }
 
@@ -70,6 +71,7 @@ outgoing connections.`,
 	f.StringSliceVar(&r.readOnly, "sandbox-read", nil, "folders that agents may read besides the system, such as a module cache")
 	f.StringArrayVar(&r.env, "sandbox-env", nil, "NAME=value for agents and checks")
 	f.StringSliceVar(&r.gitEnv, "git-env", defaultGitEnv(), gitEnvUsage)
+	f.StringSliceVar(&r.private, "allow-private", nil, "private networks, addresses and hosts that git may reach, or all (default: what the server says)")
 	f.StringVar(&r.logFormat, "log-format", "json", "json or text")
 	f.StringVar(&r.logLevel, "log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return o.startRunner(cmd.Context(), r) }
@@ -109,7 +111,7 @@ func (o *options) startRunner(ctx context.Context, flags runnerFlags) error {
 	}
 	r, err := runner.New(runner.Config{
 		Client: c, Name: flags.name, Slots: flags.slots, Labels: flags.labels, WorkDir: absolute(flags.work), Sandbox: level,
-		ReadOnly: flags.readOnly, Env: flags.env, NetworkEnv: o.pick(flags.gitEnv), Executable: self, Version: version, Logger: log, DrainGrace: drainGrace,
+		ReadOnly: flags.readOnly, Env: flags.env, NetworkEnv: o.pick(flags.gitEnv), Private: flags.private, Executable: self, Version: version, Logger: log, DrainGrace: drainGrace,
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 func newSchedule(o *options) *cobra.Command {
@@ -32,7 +33,7 @@ func newSchedule(o *options) *cobra.Command {
 			},
 			header: []any{"NAME", "CRON", "TIME ZONE", "NEXT", "LAST", "LAST TASK", "ERROR", "PROMPT"},
 			columns: func(s corp.Schedule) []any {
-				return []any{s.Name, s.Cron, s.TimeZone, nextOf(s), timeOrDash(s.LastAt), idOrDash(s.LastTaskID), shorten(s.LastError, 40), shorten(s.Task.Prompt, 40)}
+				return []any{s.Name, s.Cron, s.TimeZone, nextOf(s), timeOrDash(s.LastAt), idOrDash(s.LastTaskID), terminal.Shorten(s.LastError, 40), terminal.Shorten(s.Task.Prompt, 40)}
 			},
 		}),
 		newScheduleShow(o),
@@ -151,7 +152,7 @@ func newScheduleShow(o *options) *cobra.Command {
 				}
 				row(w, "agent", orDefault(s.Task.Agent))
 				row(w, "created", fmt.Sprintf("%s by %s", ago(s.CreatedAt), s.CreatedBy))
-				row(w, "prompt", shorten(s.Task.Prompt, 200))
+				row(w, "prompt", terminal.Shorten(s.Task.Prompt, 200))
 			})
 		})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,10 +17,14 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/api"
+	"github.com/genericcorp/corp/audit"
 	"github.com/genericcorp/corp/blob"
+	"github.com/genericcorp/corp/cmd/corp/child"
 	"github.com/genericcorp/corp/dispatch"
 	"github.com/genericcorp/corp/feed"
 	"github.com/genericcorp/corp/gateway"
+	"github.com/genericcorp/corp/identity"
+	"github.com/genericcorp/corp/portal"
 	"github.com/genericcorp/corp/reconcile"
 	"github.com/genericcorp/corp/seal"
 )
@@ -36,8 +41,10 @@ type server struct {
 	leader  *dispatch.Dispatcher
 	gateway *gateway.Gateway
 	loops   *reconcile.Reconciler
+	flows   *identity.Flows
 	api     *api.API
 	blobs   *blob.Store
+	limits  *counts
 	local   local
 	fresh   bool // this is the installation's first start
 
@@ -63,6 +70,12 @@ func newServer(ctx context.Context, o *options, c *config, log *slog.Logger) (_ 
 	if s.db, err = openDatabase(ctx, c, log); err != nil {
 		return nil, err
 	}
+	if s.limits, err = openCounts(ctx, c.RedisURL, log); err != nil {
+		return nil, err
+	}
+	if err = s.buildIdentity(); err != nil {
+		return nil, err
+	}
 	if err = s.connect(); err != nil {
 		return nil, err
 	}
@@ -70,6 +83,9 @@ func newServer(ctx context.Context, o *options, c *config, log *slog.Logger) (_ 
 		return nil, err
 	}
 	if err = s.join(ctx); err != nil {
+		return nil, err
+	}
+	if err = s.flows.LoadKeys(ctx); err != nil { // with the secret that all servers have
 		return nil, err
 	}
 	return s, s.furnish(ctx)
@@ -105,18 +121,28 @@ func (s *server) connect() (err error) {
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		DB: s.db.DB, Ring: s.ring, Server: s.id, JournalPath: s.config.path("gateway.journal"),
-		Env: s.env.Getenv, Logger: s.log, Registerer: metrics,
+		Env: s.env.Getenv, Logger: s.log, Registerer: metrics, Outbound: s.config.Edge.outbound,
 	})
 	if err != nil {
 		return fmt.Errorf("build the gateway: %w", err)
 	}
+	key, err := s.ring.SigningKey(audit.KeyLabel)
+	if err != nil {
+		return err
+	}
 	s.loops = reconcile.New(reconcile.Config{
 		DB: s.db.DB, Server: s.row(), Logger: s.log, TTL: times.TTL, Margin: times.Margin,
-		Retention: s.config.retention(), RemoveBlob: s.blobs.Delete,
+		Retention: s.config.retention(), RemoveBlob: s.blobs.Delete, RemoveFiles: s.blobs.DeleteAll, People: s.flows.People, Signer: audit.NewSigner(key), Anchor: s.config.anchor(),
 	})
+	pages, err := portal.New(s.flows, strings.HasPrefix(s.publicURL(), "https://"))
+	if err != nil {
+		return err
+	}
 	s.api, err = api.New(api.Config{
-		DB: s.db.DB, Server: s.id, Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring, GatewayURL: s.gatewayURL, Times: times,
-		Version: version, Logger: s.log, Registerer: metrics, Gatherer: metrics,
+		Pages: pages.Pages(),
+		DB:    s.db.DB, People: s.flows.People, Identity: s.flows, KeyPrefix: s.config.People.keyPrefix(), SendInvitation: s.sendInvitation, Server: s.id, Hub: s.hub, Dispatcher: s.leader, Blobs: s.blobs, Ring: s.ring,
+		GatewayURL: s.gatewayURL, Times: times, Outbound: s.config.Edge.outbound, Edge: s.edge(),
+		Version: version, Logger: s.log, Registerer: metrics, Gatherer: metrics, Limits: s.limits.counter,
 		BeforeFinish: s.settleRun,
 		OnFinish:     func(_ corp.WorkspaceID, run corp.RunID) { s.gateway.Forget(run) },
 	})
@@ -193,6 +219,11 @@ func (s *server) run(ctx context.Context) error {
 		return s.leader.Run(leading)
 	})
 	start("reconcile", s.loops.Run)
+	start("signing keys", func(ctx context.Context) error {
+		s.flows.KeepKeys(ctx)
+		return nil
+	})
+	start("mail", s.config.postman(s.db, s.ring, s.log).Run)
 	start("api", func(ctx context.Context) error {
 		return serve(ctx, context.WithoutCancel(ctx), s.apiListener, s.api.Handler(), 15*time.Second)
 	})
@@ -206,7 +237,7 @@ func (s *server) run(ctx context.Context) error {
 		return serve(ctx, open, s.gatewayListener, s.gateway, callGrace)
 	})
 
-	child, err := s.startRunner(live)
+	beside, err := s.startRunner(live)
 	if err == nil {
 		s.announce()
 		select {
@@ -214,7 +245,7 @@ func (s *server) run(ctx context.Context) error {
 		case <-live.Done():
 		}
 		s.log.InfoContext(ctx, "stopping")
-		if !child.leave(idleRunner) && live.Err() == nil {
+		if !beside.Leave(idleRunner) && live.Err() == nil {
 			s.announceWait()
 		}
 	}
@@ -222,7 +253,7 @@ func (s *server) run(ctx context.Context) error {
 	<-resigned
 	s.api.Leave()
 	if err == nil {
-		s.drain(live, child)
+		s.drain(live, beside)
 	}
 	stop()
 	slow := time.AfterFunc(time.Second, s.announceCalls)
@@ -231,9 +262,9 @@ func (s *server) run(ctx context.Context) error {
 }
 
 // drain lets the runner end, and the load balancers see that this server leaves.
-func (s *server) drain(live context.Context, child *child) {
+func (s *server) drain(live context.Context, beside *child.Process) {
 	var both sync.WaitGroup
-	both.Go(func() { child.stop(20 * time.Second) })
+	both.Go(func() { beside.Stop(20 * time.Second) })
 	delay := time.NewTimer(s.config.DrainDelay)
 	defer delay.Stop()
 	select {
@@ -270,6 +301,9 @@ func (s *server) close() {
 	}
 	if s.blobs != nil {
 		_ = s.blobs.Close() // nothing is buffered in it
+	}
+	if s.limits != nil {
+		s.limits.close()
 	}
 	if s.db != nil {
 		s.db.close(s.log)

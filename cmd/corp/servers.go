@@ -26,5 +26,6 @@ func newServerCommand(o *options) *cobra.Command {
 				return []any{s.Address, s.State, leads, s.Version, s.Gateway, ago(s.StartedAt), ago(s.SeenAt), s.ID}
 			},
 		}),
+		o.incidents().RotateSigning(),
 	)
 }

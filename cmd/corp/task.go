@@ -11,6 +11,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 func newTask(o *options) *cobra.Command {
@@ -40,7 +41,7 @@ func newTask(o *options) *cobra.Command {
 		},
 		header: []any{"TASK", "STATE", "REASON", "AGENT", "RUNS", "COST", "CREATED", "PROMPT"},
 		columns: func(t corp.Task) []any {
-			return []any{t.ID, t.State, t.Reason, t.Agent, t.Attempts, t.Spent, ago(t.CreatedAt), shorten(t.Prompt, 50)}
+			return []any{t.ID, t.State, t.Reason, t.Agent, t.Attempts, t.Spent, ago(t.CreatedAt), terminal.Shorten(t.Prompt, 50)}
 		},
 	})
 	change := func(use, short string, do func(context.Context, *client.Client, corp.TaskID) (corp.Task, error)) *cobra.Command {
@@ -138,11 +139,11 @@ func (o *options) showTask(ctx context.Context, c *client.Client, id corp.TaskID
 		}
 		showPlace(w, t.Task)
 		row(w, "created", fmt.Sprintf("%s by %s", ago(t.CreatedAt), t.CreatedBy))
-		row(w, "prompt", shorten(t.Prompt, 200))
+		row(w, "prompt", terminal.Shorten(t.Prompt, 200))
 		row(w)
 		row(w, "RUN", "ATTEMPT", "STATE", "RUNNER", "CALLS", "COST", "BRANCH", "DETAIL")
 		for _, r := range slices.Backward(t.Runs) { // the first attempt first
-			row(w, r.ID, r.Attempt, stateAndReason(string(r.State), r.Reason), r.RunnerName, r.Calls, r.Cost, r.Branch, shorten(r.Detail, 80))
+			row(w, r.ID, r.Attempt, stateAndReason(string(r.State), r.Reason), r.RunnerName, r.Calls, r.Cost, r.Branch, terminal.Shorten(r.Detail, 80))
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/cmd/corp/terminal"
 )
 
 // hostile is text that an agent, a repository or a server may send: it sets the
@@ -25,6 +26,7 @@ func assertHarmless(t *testing.T, where, shown string) {
 	}
 }
 
+// Attack cases 55 and 62. Control: the letters that are meant to be seen are shown.
 func TestNothingThatOthersWroteDrivesTheTerminal(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -32,14 +34,14 @@ func TestNothingThatOthersWroteDrivesTheTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &transcript{w: &out}
-	tr.add(client.Update{Event: &corp.Event{Kind: "run.failed", Data: data}})
+	tr := &terminal.Transcript{W: &out}
+	tr.Add(client.Update{Event: &corp.Event{Kind: "run.failed", Data: data}})
 	assertHarmless(t, "an event", out.String())
 
 	for _, kind := range []corp.EntryKind{corp.EntryMessage, corp.EntryThought, corp.EntryAction, corp.EntryNote, corp.EntryDiff, "unknown"} {
 		out.Reset()
-		tr.add(client.Update{Entry: &corp.Entry{Kind: kind, Text: hostile}})
-		tr.flush()
+		tr.Add(client.Update{Entry: &corp.Entry{Kind: kind, Text: hostile}})
+		tr.Flush()
 		assertHarmless(t, string(kind), out.String())
 	}
 
@@ -54,16 +56,17 @@ func TestNothingThatOthersWroteDrivesTheTerminal(t *testing.T) {
 	assertHarmless(t, "a table", out.String())
 }
 
+// Attack case 55. Control: into a pipe the patch is exact.
 func TestAPatchIsCleanedForATerminalAndExactForAPipe(t *testing.T) {
 	t.Parallel()
 	patch := "+" + strings.Repeat("x", 100_000) + hostile + "\r\n-\told\n"
-	for _, terminal := range []bool{true, false} {
+	for _, shown := range []bool{true, false} {
 		var out bytes.Buffer
-		o := &options{env: &environment{Out: &out, Terminal: terminal}}
+		o := &options{env: &environment{Out: &out, Terminal: shown}}
 		if err := o.showPatch(strings.NewReader(patch)); err != nil {
 			t.Fatal(err)
 		}
-		if terminal {
+		if shown {
 			assertHarmless(t, "a patch", out.String())
 			if !strings.HasSuffix(out.String(), " \n-\told\n") {
 				t.Errorf("lines or tabs are lost: %q", out.String()[100_000:])

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"text/tabwriter"
 
@@ -26,15 +25,13 @@ func newWorkspace(o *options) *cobra.Command {
 		},
 		newWorkspaceSet(o),
 		newWorkspaceCreate(o),
-		newList(o, lister[corp.Workspace]{
-			short:   "List the workspaces of the installation (the operator)",
-			connect: o.connectOperator,
-			page: func(ctx context.Context, c *client.Client, p corp.Page) (corp.List[corp.Workspace], error) {
-				return c.Workspaces(ctx, p)
-			},
-			header:  []any{"SLUG", "NAME", "PLAN", "CONCURRENCY", "ID"},
-			columns: func(ws corp.Workspace) []any { return []any{ws.Slug, ws.Name, ws.Plan, ws.Concurrency, ws.ID} },
-		}),
+		newWorkspaceList(o),
+		newWorkspaceUse(o),
+		newWorkspaceHandOver(o),
+		newWorkspaceDelete(o),
+		newWorkspaceRestore(o),
+		o.incidents().Suspend(),
+		o.incidents().Resume(),
 	)
 }
 
@@ -83,11 +80,14 @@ func newWorkspaceSet(o *options) *cobra.Command {
 
 func newWorkspaceCreate(o *options) *cobra.Command {
 	var ask client.WorkspaceRequest
-	cmd := &cobra.Command{Use: "create SLUG", Short: "Make a workspace and its first owner's key (the operator)", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "create SLUG", Short: "Make a workspace of your own; for the operator, one with its first owner's key", Args: cobra.ExactArgs(1)}
 	cmd.Flags().StringVar(&ask.Name, "name", "", "for people (default: the slug)")
 	cmd.Flags().StringVar(&ask.Plan, "plan", "", "free, starter, growth, pro, enterprise or unlimited")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ask.Slug = args[0]
+		if c, in, err := o.connectSession(); err == nil && in != nil {
+			return o.foundWorkspace(cmd.Context(), c, in, ask)
+		}
 		c, err := o.connectOperator()
 		if err != nil {
 			return err

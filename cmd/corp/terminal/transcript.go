@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"fmt"
@@ -11,11 +11,11 @@ import (
 	"github.com/genericcorp/corp/client"
 )
 
-// transcript writes a run's entries and state changes for people. What agents
+// Transcript writes a run's entries and state changes for people. What agents
 // wrote is cleaned of control characters, so that it cannot drive the terminal.
-type transcript struct {
-	w      io.Writer
-	colour bool
+type Transcript struct {
+	W      io.Writer
+	Colour bool
 	kind   corp.EntryKind // of the text that is being continued
 	ended  bool           // that text ended with a line
 }
@@ -26,17 +26,18 @@ const (
 	styleReset = "\x1b[0m"
 )
 
-func (t *transcript) add(u client.Update) {
+// Add writes what an update says to people.
+func (t *Transcript) Add(u client.Update) {
 	switch {
 	case u.Entry != nil:
-		t.entry(*u.Entry)
+		t.Entry(*u.Entry)
 	case u.Event != nil:
 		t.event(*u.Event)
 	}
 }
 
 // event shows what happens to the task and its runs; the rest is for dashboards.
-func (t *transcript) event(e corp.Event) {
+func (t *Transcript) event(e corp.Event) {
 	if !strings.HasPrefix(e.Kind, "run.") && e.Kind != "task.dead" {
 		return
 	}
@@ -51,11 +52,12 @@ func (t *transcript) event(e corp.Event) {
 	if detail := data.Get("detail").String(); detail != "" {
 		line += ": " + detail
 	}
-	t.line(styleDim, "· ", clean(line))
+	t.line(styleDim, "· ", Clean(line))
 }
 
-func (t *transcript) entry(e corp.Entry) {
-	text := clean(e.Text)
+// Entry writes an entry of a run.
+func (t *Transcript) Entry(e corp.Entry) {
+	text := Clean(e.Text)
 	switch e.Kind {
 	case corp.EntryMessage, corp.EntryThought:
 		t.text(e.Kind, text)
@@ -71,7 +73,7 @@ func (t *transcript) entry(e corp.Entry) {
 
 // action shows that a tool was called, and how it ended only when it failed:
 // what it printed is in the transcript for those who ask.
-func (t *transcript) action(text string) {
+func (t *Transcript) action(text string) {
 	title, rest, _ := strings.Cut(text, "\n")
 	title = strings.TrimSuffix(strings.TrimSuffix(title, " [in_progress]"), " [pending]")
 	if title != "" && !strings.HasPrefix(title, "[") {
@@ -79,46 +81,50 @@ func (t *transcript) action(text string) {
 		title, rest, _ = strings.Cut(rest, "\n")
 	}
 	if title == "[failed]" {
-		t.line("", "  ✗ ", lastLines(rest, 8))
+		t.line("", "  ✗ ", LastLines(rest, 8))
 	}
 }
 
+// Note writes a remark of ours.
+func (t *Transcript) Note(text string) { t.line(styleDim, "· ", Clean(text)) }
+
 // text goes on with the running text when it is of the same kind, because
 // agents write in pieces.
-func (t *transcript) text(kind corp.EntryKind, text string) {
+func (t *Transcript) text(kind corp.EntryKind, text string) {
 	if text == "" {
 		return
 	}
 	if t.kind != kind {
-		t.flush()
+		t.Flush()
 		t.kind = kind
 	}
 	if kind == corp.EntryThought {
 		text = t.style(styleDim, text)
 	}
-	_, _ = io.WriteString(t.w, text)
+	_, _ = io.WriteString(t.W, text)
 	t.ended = strings.HasSuffix(text, "\n")
 }
 
-func (t *transcript) line(style, mark, text string) {
-	t.flush()
+// line writes a line of its own.
+func (t *Transcript) line(style, mark, text string) {
+	t.Flush()
 	text = strings.TrimRight(text, "\n")
 	if text == "" {
 		return
 	}
-	_, _ = fmt.Fprintln(t.w, t.style(style, mark+strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", len([]rune(mark))))))
+	_, _ = fmt.Fprintln(t.W, t.style(style, mark+strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", len([]rune(mark))))))
 }
 
-// flush ends the running text.
-func (t *transcript) flush() {
+// Flush ends the running text.
+func (t *Transcript) Flush() {
 	if t.kind != "" && !t.ended {
-		_, _ = fmt.Fprintln(t.w)
+		_, _ = fmt.Fprintln(t.W)
 	}
 	t.kind, t.ended = "", false
 }
 
-func (t *transcript) style(style, text string) string {
-	if !t.colour || style == "" {
+func (t *Transcript) style(style, text string) string {
+	if !t.Colour || style == "" {
 		return text
 	}
 	return style + text + styleReset
