@@ -19,17 +19,20 @@ import (
 
 // Site is a server that runs.
 type Site struct {
+	URL        string // of the API
 	GatewayURL string
 	Customer   *client.Client // with the first owner's key
+	Operator   *client.Client // with the operator's key
 	Runner     *client.Client // with a runner's key
 	Ready      time.Duration  // from its start until it was ready
 
+	dir string
 	cmd *exec.Cmd
 }
 
-// Start starts a server without a runner on the data in dir, and waits until it
-// is ready.
-func Start(ctx context.Context, program, dir string) (*Site, error) {
+// Start starts a server without a runner on the data in dir, with these settings
+// besides, and waits until it is ready.
+func Start(ctx context.Context, program, dir string, settings ...string) (*Site, error) {
 	api, err := FreePort(ctx)
 	if err != nil {
 		return nil, err
@@ -39,9 +42,9 @@ func Start(ctx context.Context, program, dir string) (*Site, error) {
 		return nil, err
 	}
 	url := fmt.Sprintf("http://127.0.0.1:%d", api)
-	s := &Site{GatewayURL: fmt.Sprintf("http://127.0.0.1:%d", gateway)}
-	s.cmd = exec.Command(program, "up", "--no-runner", "--data", dir, "--log-level", "error", //nolint:noctx // ended by Stop
-		"--listen", url[len("http://"):], "--gateway-listen", s.GatewayURL[len("http://"):])
+	s := &Site{URL: url, dir: dir, GatewayURL: fmt.Sprintf("http://127.0.0.1:%d", gateway)}
+	args := []string{"up", "--no-runner", "--data", dir, "--log-level", "error", "--listen", url[len("http://"):], "--gateway-listen", s.GatewayURL[len("http://"):]}
+	s.cmd = exec.Command(program, append(args, settings...)...) //nolint:noctx // ended by Stop
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
 	s.cmd.Stderr = os.Stderr
 	begun := time.Now()
@@ -84,13 +87,14 @@ func (s *Site) sign(ctx context.Context, data string) error {
 		return err
 	}
 	var local struct {
-		Server string `json:"server"`
-		Key    string `json:"key"`
+		Server   string `json:"server"`
+		Key      string `json:"key"`
+		Operator string `json:"operator_key"`
 	}
 	if err := json.Unmarshal(text, &local); err != nil {
 		return err
 	}
-	s.Customer = client.New(local.Server, local.Key, client.Options{})
+	s.Customer, s.Operator = client.New(local.Server, local.Key, client.Options{}), client.New(local.Server, local.Operator, client.Options{})
 	made, err := s.Customer.CreateAPIKey(ctx, client.APIKeyRequest{Name: "bench", Role: corp.RoleRunner})
 	if err != nil {
 		return err
