@@ -37,18 +37,18 @@ type runnerProcess struct {
 
 // startRunner starts a runner of its own, with a workspace key, as another
 // machine would.
-func (s *server) startRunner(name string, slots int) *runnerProcess {
+func (s *server) startRunner(name string, slots int, flags ...string) *runnerProcess {
 	s.t.Helper()
-	return s.startRunnerAt("http://"+s.listen, name, slots)
+	return s.startRunnerAt("http://"+s.listen, name, slots, flags...)
 }
 
 // startRunnerAt is startRunner for a runner that knows several servers.
-func (s *server) startRunnerAt(servers, name string, slots int) *runnerProcess {
+func (s *server) startRunnerAt(servers, name string, slots int, flags ...string) *runnerProcess {
 	s.t.Helper()
 	out := strings.Fields(s.must("key", "create", name, "--role", "runner"))
 	key := out[len(out)-1]
 	work := folder(s.t)
-	cmd := exec.Command(binary, "runner", "start", "--server", servers, "--name", name, "--slots", strconv.Itoa(slots), "--work", work)
+	cmd := exec.Command(binary, append([]string{"runner", "start", "--server", servers, "--name", name, "--slots", strconv.Itoa(slots), "--work", work}, flags...)...)
 	cmd.Env = append(cleanEnv(work), "CORP_KEY="+key)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp/postgres/embedded"
+	"github.com/genericcorp/corp/stage"
 )
 
 // An external PostgreSQL takes the same migrations and the same safety checks as
@@ -39,7 +40,7 @@ func TestExternalPostgresIsMigratedCheckedAndUsed(t *testing.T) {
 	if out, code := corpUp(t, "CORP_POSTGRES_URL="+db.SuperURL("corp"), system); code == 0 || !strings.Contains(out, "superuser") {
 		t.Errorf("with a superuser: exit %d\n%s", code, out)
 	}
-	s := &server{t: t, data: folder(t), repos: folder(t), listen: freeAddress(t), gateway: freeAddress(t), log: new(lockedBuffer), env: []string{app, system}}
+	s := &server{t: t, data: folder(t), repos: folder(t), listen: freeAddress(t), gateway: freeAddress(t), log: new(stage.Log), env: []string{app, system}}
 	s.up()
 	t.Cleanup(func() { s.kill(15) })
 	v := newVendor(t, strings.ReplaceAll(worker, "between: 100ms", "between: 1ms"))

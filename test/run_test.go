@@ -50,22 +50,22 @@ rules:
     reply:
       text: I look first.
       tool_calls:
-        - {name: search, input: {pattern: "^package zstd"}}
-        - {name: read, input: {path: zstd/decodeheader.go, limit: 40}}
-        - {name: read, input: {path: flate/token.go, limit: 40}}
+        - {name: search, input: {pattern: "^package cpu"}}
+        - {name: read, input: {path: cpu/byteorder.go, limit: 40}}
+        - {name: read, input: {path: cpu/parse.go, limit: 40}}
   - name: rule-2
     match: {tool_results: 3, tool_error: false}
     reply:
       text: Now the three edits.
       tool_calls:
-        - {name: edit, input: {path: zstd/decodeheader.go, old: "package zstd\n", new: "//\n// A person has read this file.\n\npackage zstd\n"}}
-        - {name: edit, input: {path: flate/token.go, old: "package flate\n", new: "//\n// A person has read this file.\n\npackage flate\n"}}
-        - {name: write, input: {path: REVIEWED.md, content: "zstd/decodeheader.go and flate/token.go were read.\n"}}
+        - {name: edit, input: {path: cpu/byteorder.go, old: "package cpu\n", new: "//\n// A person has read this file.\n\npackage cpu\n"}}
+        - {name: edit, input: {path: cpu/parse.go, old: "package cpu\n", new: "//\n// A person has read this file.\n\npackage cpu\n"}}
+        - {name: write, input: {path: REVIEWED.md, content: "cpu/byteorder.go and cpu/parse.go were read.\n"}}
   - name: rule-3
     match: {tool_results: 6, tool_error: false}
     reply:
       tool_calls:
-        - {name: run, input: {command: go build ./zstd ./flate, timeout_seconds: 240}}
+        - {name: run, input: {command: go build ./cpu, timeout_seconds: 240}}
   - name: rule-4
     match: {tool_results: 7, tool_error: false}
     reply: {text: All three are done.}
@@ -84,7 +84,7 @@ func TestRunOnALargeForeignRepositoryLeavesTheUsersTreeAlone(t *testing.T) {
 	git(t, repo, "add", "draft.txt")
 	before := fingerprint(t, repo)
 
-	o, r := s.run("--repo", repo, "--check", "go test ./fse", "--timeout", "5m", "--budget", "2", "Say who you are in three files.")
+	o, r := s.run("--repo", repo, "--check", "test -z \"$(gofmt -l cpu)\"", "--timeout", "5m", "--budget", "2", "Say who you are in three files.")
 	if r.code != 0 || o.State != corp.TaskSucceeded || o.Check == nil || !o.Check.Passed || !o.Simulated {
 		t.Fatalf("exit %d, %+v\n%s\n%s", r.code, o, r.err, s.must("logs", o.TaskID.String()))
 	}
@@ -116,11 +116,11 @@ func TestRunOnALargeForeignRepositoryLeavesTheUsersTreeAlone(t *testing.T) {
 // foreignModule puts a copy of a large module of the module cache under git.
 func foreignModule(t *testing.T, dir string) string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/klauspost/compress").Output()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/sys").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo := filepath.Join(dir, "compress")
+	repo := filepath.Join(dir, "sys")
 	if err := os.CopyFS(repo, os.DirFS(strings.TrimSpace(string(out)))); err != nil {
 		t.Fatal(err)
 	}

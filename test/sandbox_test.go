@@ -39,6 +39,7 @@ func (s *server) probe(v *vendor, repo, command string) string {
 }
 
 // S1: what an agent must not reach, tried by an agent.
+// Attack case 61. Control: the agent reads its own checkout.
 func TestAgentReachesNothingButItsCheckoutAndTheGateway(t *testing.T) {
 	t.Parallel()
 	s := start(t)

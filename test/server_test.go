@@ -19,6 +19,7 @@ import (
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/stage"
 )
 
 // patience is how long a test waits for what should come in seconds.
@@ -39,7 +40,7 @@ type server struct {
 	env     []string // besides a clean one
 	cmd     *exec.Cmd
 	ended   chan struct{}
-	log     *lockedBuffer
+	log     *stage.Log
 	*client.Client
 }
 
@@ -47,7 +48,7 @@ type server struct {
 // test ends.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, data: folder(t), listen: freeAddress(t), gateway: freeAddress(t), args: args, log: new(lockedBuffer)}
+	s := &server{t: t, data: folder(t), listen: freeAddress(t), gateway: freeAddress(t), args: args, log: new(stage.Log)}
 	s.repos = folder(t)
 	t.Cleanup(func() {
 		s.kill(syscall.SIGTERM)
@@ -224,38 +225,18 @@ func freeAddress(t *testing.T) string {
 
 var addresses sync.Map
 
-// wait polls until done says so; what names it in the failure.
+// wait polls until done says so, ever less often; what names it in the failure.
 func wait(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
-	for !done() {
+	for pause := 10 * time.Millisecond; !done(); pause = min(pause*5/4, 200*time.Millisecond) {
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-limit.C:
 			t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
-}
-
-// lockedBuffer collects what a process says while a test may read it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }

@@ -15,6 +15,7 @@ import (
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/client"
 	"github.com/genericcorp/corp/postgres/embedded"
+	"github.com/genericcorp/corp/stage"
 )
 
 // steady are leases that outlive the change of a server, and a lead that moves
@@ -47,7 +48,7 @@ func startFleet(t *testing.T) *fleet {
 	shared := folder(t)
 	for range 2 {
 		f.servers = append(f.servers, &server{
-			t: t, data: folder(t), repos: folder(t), listen: freeAddress(t), gateway: freeAddress(t), log: new(lockedBuffer),
+			t: t, data: folder(t), repos: folder(t), listen: freeAddress(t), gateway: freeAddress(t), log: new(stage.Log),
 			env:  []string{"CORP_POSTGRES_URL=" + db.AppURL(), "CORP_POSTGRES_SYSTEM_URL=" + db.SystemURL(), "CORP_POSTGRES_ADMIN_URL=" + db.SuperURL("corp")},
 			args: append(steady, "--secret-key-file", filepath.Join(shared, "secret.key"), "--blobs", filepath.Join(shared, "blobs")),
 		})

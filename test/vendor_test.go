@@ -1,7 +1,10 @@
 package test
 
 import (
+	"encoding/json"
+	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +25,12 @@ type vendor struct {
 
 func newVendor(t *testing.T, scenarios ...string) *vendor {
 	t.Helper()
+	return newVendorAt(t, "", scenarios...)
+}
+
+// newVendorAt is one behind a path of its own.
+func newVendorAt(t *testing.T, path string, scenarios ...string) *vendor {
+	t.Helper()
 	var loaded []*vendorsim.Scenario
 	for _, text := range scenarios {
 		s, err := vendorsim.Load(strings.NewReader(text))
@@ -31,9 +40,9 @@ func newVendor(t *testing.T, scenarios ...string) *vendor {
 		loaded = append(loaded, s)
 	}
 	sim := vendorsim.New(vendorsim.Options{}, loaded...)
-	web := httptest.NewServer(sim)
+	web := httptest.NewServer(http.StripPrefix(path, sim))
 	t.Cleanup(web.Close)
-	return &vendor{sim, web.URL}
+	return &vendor{sim, web.URL + path}
 }
 
 // with makes the vendor the provider "sim" of the server, and the default agent
@@ -71,3 +80,37 @@ var (
 	clientAll = client.TaskQuery{}
 	usageAll  = client.UsageQuery{}
 )
+
+// What is replaced of a provider is what is said, and only its key when that is all.
+func TestOnlyWhatIsSaidOfAProviderIsReplaced(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	add := func(args ...string) result {
+		return s.corpWith(t.Context(), []string{"VENDOR_KEY=a-secret"}, append([]string{"provider", "add"}, args...)...)
+	}
+	is := func(want corp.ProviderSpec, r result) {
+		t.Helper()
+		var got []corp.Provider
+		if err := json.Unmarshal([]byte(s.must("provider", "list", "-o", "json")), &got); err != nil || r.code != 0 {
+			t.Fatalf("%v, %d %s", err, r.code, r.err)
+		}
+		if !slices.ContainsFunc(got, func(p corp.Provider) bool { return p.ProviderSpec == want }) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	spec := corp.ProviderSpec{Name: "mine", Dialect: corp.DialectOpenAI, BaseURL: "http://127.0.0.1:9/v1", Vendor: "groq"}
+	for _, short := range [][]string{{"mine"}, {"mine", "--key-env", "VENDOR_KEY"}, {"mine", "--base-url", spec.BaseURL}} {
+		if r := add(short...); r.code != 2 {
+			t.Errorf("%v: %d %s%s", short, r.code, r.out, r.err)
+		}
+	}
+	is(spec, add("mine", "--dialect", spec.Dialect, "--base-url", spec.BaseURL, "--vendor", spec.Vendor, "--key-env", "VENDOR_KEY"))
+	is(spec, add("mine", "--replace", "--key-env", "VENDOR_KEY"))
+	spec.Vendor = "together"
+	is(spec, add("mine", "--replace", "--vendor", spec.Vendor))
+	if r := add("mine", "--replace", "--base-url", "http://127.0.0.1:10/v1"); r.code == 0 || !strings.Contains(r.err, "key") {
+		t.Errorf("the key is kept for another address: %d %s", r.code, r.err)
+	}
+	spec.BaseURL = "http://127.0.0.1:10/v1"
+	is(spec, add("mine", "--replace", "--base-url", spec.BaseURL, "--no-key"))
+}

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,15 +16,15 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/genericcorp/corp/stage"
 )
 
 // mutation is a deliberate fault in the product.
 type mutation struct {
+	stage.Mutation `yaml:",inline"`
+
 	Invariant int    `yaml:"invariant"`
-	Name      string `yaml:"name"`
-	File      string `yaml:"file"`
-	Old       string `yaml:"old"`
-	New       string `yaml:"new"`
 	Test      string `yaml:"test"`
 	Self      bool   `yaml:"self"`  // the suite itself imports what is mutated
 	Alone     bool   `yaml:"alone"` // its test is about the machine's speed: nothing else runs
@@ -33,6 +32,9 @@ type mutation struct {
 	noticed, said string
 	took          time.Duration
 }
+
+// top is the folder of the module.
+var top = filepath.Join("..", "..")
 
 // A mutation that no test notices is a promise that nobody keeps. A test that
 // fails without the mutation, too, notices nothing: it runs unmutated first.
@@ -93,7 +95,10 @@ func unmutated(t *testing.T, suite, test string) {
 func (m *mutation) try(t *testing.T, suite, dir string) {
 	t.Helper()
 	began := time.Now()
-	overlay := m.overlay(t, dir)
+	overlay, err := m.Overlay(top, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if m.Self {
 		suite = compile(t, dir+".test", "-overlay", overlay)
 	}
@@ -119,43 +124,14 @@ func readMutations(t *testing.T) (all []*mutation) {
 	only := regexp.MustCompile(os.Getenv("ENGINE_ONLY"))
 	all = slices.DeleteFunc(all, func(m *mutation) bool { return !only.MatchString(m.Name) })
 	for _, m := range all {
-		source, err := os.ReadFile(filepath.Join("..", "..", m.File))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(source), m.Old); n != 1 {
-			t.Errorf("%s: its old text stands %d times in %s", m.Name, n, m.File)
+		if err := m.Fits(top); err != nil {
+			t.Error(err)
 		}
 	}
 	if t.Failed() {
 		t.FailNow()
 	}
 	return all
-}
-
-// overlay writes the mutated file and the list that has the compiler take it.
-func (m *mutation) overlay(t *testing.T, dir string) string {
-	t.Helper()
-	file, err := filepath.Abs(filepath.Join("..", "..", m.File))
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile(file)
-	if err == nil {
-		err = os.Mkdir(dir, 0o755)
-	}
-	mutated, list := filepath.Join(dir, filepath.Base(m.File)+".txt"), filepath.Join(dir, "overlay.json")
-	if err == nil {
-		err = os.WriteFile(mutated, []byte(strings.Replace(string(source), m.Old, m.New, 1)), 0o644)
-	}
-	text, err2 := json.Marshal(map[string]map[string]string{"Replace": {file: mutated}})
-	if err = errors.Join(err, err2); err == nil {
-		err = os.WriteFile(list, text, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
 }
 
 // run runs the test that should notice, and returns what it complained of; it

@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/genericcorp/corp/client"
+	"github.com/genericcorp/corp/stage"
 )
 
 // times are those of the product, scaled down; the bounds are scaled with them.
@@ -57,7 +57,7 @@ type server struct {
 	mu    sync.Mutex
 	cmd   *exec.Cmd
 	ended chan struct{}
-	log   *lockedBuffer
+	log   *stage.Log
 }
 
 // url is where callers reach it: through its gate.
@@ -185,25 +185,5 @@ func freeAddress(t testing.TB) string {
 
 // addresses are those that were given out.
 var addresses sync.Map
-
-// lockedBuffer collects what a process says while a test may read it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write keeps p.
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// String returns what was kept.
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }

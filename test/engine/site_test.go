@@ -16,6 +16,7 @@ import (
 	"github.com/genericcorp/corp/postgres/embedded"
 	"github.com/genericcorp/corp/postgres/schema"
 	"github.com/genericcorp/corp/seal"
+	"github.com/genericcorp/corp/stage"
 )
 
 // site is an installation: a PostgreSQL, servers on it, the oracle, and a key
@@ -106,7 +107,7 @@ func (s *site) addServer(name string, p plan) *server {
 	s.ring = ring
 	socket := filepath.Join(s.socketDir(), ".s.PGSQL.5432")
 	v := &server{
-		t: s.t, name: name, binary: p.binary, data: data, listen: freeAddress(s.t), gateway: freeAddress(s.t), args: p.args, log: new(lockedBuffer),
+		t: s.t, name: name, binary: p.binary, data: data, listen: freeAddress(s.t), gateway: freeAddress(s.t), args: p.args, log: new(stage.Log),
 		cable: newCable(s.t, socket), ear: newCable(s.t, socket),
 	}
 	v.gate = newGate(s.t, v.listen)
