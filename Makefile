@@ -7,11 +7,13 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 TESTFLAGS ?=
 DURATION ?= 15m
+# Tests wait more than they compute.
+PARALLEL := -parallel 4
 # The packages that take longest begin first, beside the others and not after them.
 LONGEST_FIRST := ./test ./runner ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run dev test test-all test-engine test-engine-mutations test-pg16 soak bench race lint fmt check generate verify clean
+.PHONY: help setup build run dev test test-all test-engine test-engine-mutations test-mutations test-isolation test-pg16 soak bench race lint fmt check generate verify clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -30,8 +32,8 @@ run: build ## build and start everything; ctrl-c stops it
 dev: setup ## the same from source, started again at every change
 	@go run $(AIR) -c .air.toml
 
-test: setup ## the whole suite (five to six minutes on two cores)
-	@go test $(TESTFLAGS) $(LONGEST_FIRST)
+test: setup ## the whole suite (about five minutes on two cores)
+	@go test $(PARALLEL) $(TESTFLAGS) $(LONGEST_FIRST)
 
 test-all: setup ## the suite under the race detector, concurrent packages repeated
 	@go test -race $(TESTFLAGS) $(LONGEST_FIRST)
@@ -42,6 +44,15 @@ test-engine: build ## the conformance and fault suite: real processes, real kill
 
 test-engine-mutations: setup ## deliberate faults, which the suite must notice, each (about 25 minutes)
 	@go test -trimpath -tags mutations -count=1 -timeout 60m -parallel 2 -v $(TESTFLAGS) ./test/engine
+
+test-mutations: setup ## every lock of the database, right and check of who may do what taken away, one at a time: each must be noticed (about 40 minutes)
+	@go test -trimpath -tags mutations -count=1 -timeout 30m -v -run TestEveryMissingLock $(TESTFLAGS) ./postgres
+	@go test -trimpath -tags mutations -count=1 -timeout 30m -v -run TestEveryRightThatNobody $(TESTFLAGS) ./api
+	@go test -trimpath -tags mutations -count=1 -timeout 60m -v -run TestEveryCheck $(TESTFLAGS) ./test/mutations
+
+test-isolation: setup ## a hundred at once on few connections, and through PgBouncer: 100,000 operations each, under the race detector; ten customers for a minute
+	@go test -race -tags isolation -count=1 -timeout 30m -v -run Bleeds $(TESTFLAGS) ./postgres
+	@go test -tags isolation -count=1 -v -run Residents $(TESTFLAGS) ./test
 
 test-pg16: setup ## the database suites on PostgreSQL 16
 	@CORP_TEST_POSTGRES=16 go test -count=1 $(TESTFLAGS) ./postgres ./dispatch ./reconcile ./feed ./api
@@ -66,12 +77,14 @@ bin/$(GOLANGCI):
 fmt: bin/$(GOLANGCI) ## format
 	@bin/$(GOLANGCI) fmt ./...
 
-generate: ## write generated files again (docs/openapi.yaml)
+generate: ## write generated files again (docs/openapi.yaml, docs/security/cases.md)
 	@go test ./api -run Document -update >/dev/null
+	@go test ./test/cases -update >/dev/null
 
 verify: ## fail when a generated file or go.mod is not up to date
 	@go mod tidy -diff
 	@go test ./api -run Document -count=1
+	@go test ./test/cases -count=1
 
 check: lint verify race build ## what CI runs
 

@@ -37,7 +37,7 @@ func TestRolesAreALadderAndTheRestAreClosedLists(t *testing.T) {
 
 func TestSecretsCarryTheirKindAndRefuseTypos(t *testing.T) {
 	t.Parallel()
-	for _, prefix := range []string{KeyPrefixLive, KeyPrefixRun, KeyPrefixRunner, KeyPrefixLease, KeyPrefixOp} {
+	for _, prefix := range secretPrefixes {
 		s := NewSecret(prefix)
 		if got, ok := SecretPrefix(s); !ok || got != prefix {
 			t.Errorf("%s… is taken for %q, %v", prefix, got, ok)
@@ -53,6 +53,22 @@ func TestSecretsCarryTheirKindAndRefuseTypos(t *testing.T) {
 	}
 	if one, two := NewSecret(KeyPrefixLive), NewSecret(KeyPrefixLive); one == two {
 		t.Error("two secrets are the same")
+	}
+}
+
+func TestASecretOfASeedIsAlwaysTheSame(t *testing.T) {
+	t.Parallel()
+	seed := [32]byte{1, 2, 3}
+	one, two := SecretOf(KeyPrefixRefresh, seed), SecretOf(KeyPrefixRefresh, seed)
+	if prefix, ok := SecretPrefix(one); one != two || !ok || prefix != KeyPrefixRefresh || len(one) != len(NewSecret(KeyPrefixRefresh)) {
+		t.Errorf("%q and %q, %v", one, two, ok)
+	}
+	for i := range seed {
+		other := seed
+		other[i] ^= 1
+		if got := SecretOf(KeyPrefixRefresh, other); got == one {
+			t.Errorf("byte %d of the seed does not matter", i)
+		}
 	}
 }
 
