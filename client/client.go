@@ -226,9 +226,12 @@ func (c *Client) once(ctx context.Context, r request, payload []byte, key string
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
-	body := r.stream
-	if payload != nil {
+	var body io.Reader
+	switch {
+	case payload != nil:
 		body = bytes.NewReader(payload)
+	case r.stream != nil:
+		body = &upload{r.stream, try}
 	}
 	req, err := http.NewRequestWithContext(try.ctx, r.method, target, body) //nolint:contextcheck // the attempt's, made from ctx
 	if err != nil || req.URL.Host == "" {

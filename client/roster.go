@@ -14,6 +14,11 @@ import (
 // answer that another one can give as well.
 const slowAnswer = 10 * time.Second
 
+// slowUpload is how long such a server may take none of an upload, or begin no
+// answer after its end, before it counts as silent. It is long, because the whole
+// upload has to be sent again.
+const slowUpload = 3 * slowAnswer
+
 var (
 	errMoved = errors.New("the client has moved to another server")
 	errSlow  = errors.New("the server took too long to answer")
@@ -80,15 +85,22 @@ type attempt struct {
 
 // try begins an attempt. A request that may be repeated does not wait for a server
 // that is slow to answer, or that the client leaves meanwhile, if there is another.
+// Nor does an upload: whoever has all of it can begin anew.
 func (c *Client) try(ctx context.Context, r request) *attempt {
 	server, stay := c.servers.now()
 	a := &attempt{server: server, unstay: func() bool { return true }}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
-	if !c.servers.several() || r.stream != nil || !r.safe() {
+	wait := c.slow + r.waits
+	switch {
+	case !c.servers.several():
+		return a
+	case r.stream != nil:
+		wait = slowUpload
+	case !r.safe():
 		return a
 	}
 	a.unstay = context.AfterFunc(stay, func() { a.cancel(errMoved) }) //nolint:contextcheck // it belongs to the server, not to the request
-	a.slow = time.AfterFunc(c.slow+r.waits, func() { a.cancel(errSlow) })
+	a.slow = time.AfterFunc(wait, func() { a.cancel(errSlow) })
 	return a
 }
 
@@ -108,6 +120,21 @@ func (a *attempt) end() {
 		a.slow.Stop()
 	}
 	a.cancel(nil)
+}
+
+// upload is a stream on its way. While it is read the server is waited for by
+// nobody: what takes long then is the source.
+type upload struct {
+	io.Reader
+	attempt *attempt
+}
+
+// Read reads on.
+func (u *upload) Read(p []byte) (int, error) {
+	if slow := u.attempt.slow; slow != nil && slow.Stop() { // it was not answered yet, nor given up
+		defer slow.Reset(slowUpload)
+	}
+	return u.Reader.Read(p)
 }
 
 // held is an answer's body, which ends its attempt when it is closed.

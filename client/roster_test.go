@@ -169,6 +169,74 @@ func TestAServerThatIsTooSlowIsLeft(t *testing.T) {
 	})
 }
 
+// An upload to a server that takes no more of it, or never answers, is given up: by
+// itself, or with the first request that notices.
+func TestAnUploadToASilentServerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, takes := range map[string]func(io.Reader){
+		"it takes all of it": func(r io.Reader) { _, _ = io.Copy(io.Discard, r) },
+		"it takes a part":    func(r io.Reader) { _, _ = io.CopyN(io.Discard, r, 100_000) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var net network
+				end := make(chan struct{})
+				defer close(end)
+				paused := net.serve(t, func(_ http.ResponseWriter, r *http.Request) { takes(r.Body); <-end })
+				good := net.serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) })
+				upload := func(c *Client) (time.Duration, error) {
+					began := time.Now()
+					_, err := c.UploadResult(t.Context(), corp.Lease{RunID: corp.NewID[corp.RunID]()}, corp.BlobPatch, io.LimitReader(endless{}, 1<<20))
+					return time.Since(began), err
+				}
+				c := New(paused+","+good, "", Options{HTTP: net.client(t)})
+				if took, err := upload(c); took != slowUpload || corp.KindOf(err) != corp.KindUnavailable || c.URL() != good {
+					t.Errorf("alone: after %v: %v, now at %s", took, err, c.URL())
+				}
+				c = New(paused+","+good, "", Options{HTTP: net.client(t)})
+				go func() { _, _ = c.Workspace(t.Context()) }()
+				if took, err := upload(c); took != slowAnswer || corp.KindOf(err) != corp.KindUnavailable {
+					t.Errorf("beside a request that notices: after %v: %v", took, err)
+				}
+			})
+		})
+	}
+}
+
+// endless is a source.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// A source that takes its time says nothing about the server, nor does a server
+// that takes long for all of it.
+func TestAnUploadThatGoesOnIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var net network
+		slow := net.serve(t, func(w http.ResponseWriter, r *http.Request) {
+			for n := int64(1); n > 0; {
+				n, _ = io.CopyN(io.Discard, r.Body, 64<<10)
+				<-time.After(slowUpload / 2)
+			}
+			_, _ = io.WriteString(w, `{}`)
+		})
+		c := New(slow+","+net.serve(t, nil), "", Options{HTTP: net.client(t)})
+		source, writes := io.Pipe()
+		go func() {
+			for range 4 {
+				<-time.After(2 * slowUpload)
+				_, _ = writes.Write(make([]byte, 100_000))
+			}
+			_ = writes.Close()
+		}()
+		if _, err := c.UploadSource(t.Context(), source); err != nil || c.URL() != slow {
+			t.Errorf("%v, now at %s", err, c.URL())
+		}
+	})
+}
+
 // Who gives a request up by himself says nothing about the server.
 func TestACallersOwnCancellationKeepsTheServer(t *testing.T) {
 	t.Parallel()

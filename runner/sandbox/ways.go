@@ -103,7 +103,8 @@ func (w *Ways) others() bool {
 
 // Watch probes the gateways that calls wait for, so often, until ctx ends. One
 // that is silent is given up and its calls are cut: a machine that was paused
-// takes connections and never answers. It does nothing where there is no other.
+// takes connections and never answers. Where there is no other, one is asked for
+// first: a call is not cut for nothing.
 func (w *Ways) Watch(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -115,7 +116,11 @@ func (w *Ways) Watch(ctx context.Context, every time.Duration) {
 		}
 		var probes sync.WaitGroup
 		for _, a := range w.busy() {
-			probes.Go(func() { w.probed(a, w.answers(ctx, a, every)) })
+			probes.Go(func() {
+				if w.silent(a, w.answers(ctx, a, every)) {
+					w.giveUp(a)
+				}
+			})
 		}
 		probes.Wait()
 	}
@@ -125,7 +130,7 @@ func (w *Ways) busy() (found []*way) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, a := range w.list {
-		if a.open > 0 && len(w.list) > 1 {
+		if a.open > 0 {
 			found = append(found, a)
 		}
 	}
@@ -147,18 +152,37 @@ func (w *Ways) answers(ctx context.Context, a *way, within time.Duration) bool {
 	return resp.Body.Close() == nil
 }
 
-func (w *Ways) probed(a *way, answered bool) {
+// silent says whether a gateway has missed so many probes in a row that it counts
+// as silent.
+func (w *Ways) silent(a *way, answered bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a.missed++
 	if answered {
 		a.missed = 0
 	}
-	if a.missed < misses {
+	return a.missed >= misses
+}
+
+// giveUp cuts the calls through a gateway, if there is another one to send the next
+// ones to.
+func (w *Ways) giveUp(a *way) {
+	if w.alone(a) {
+		w.others()
+	}
+	if w.alone(a) {
 		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	a.missed = 0
 	w.failed(a)
 	a.cut()
 	a.renew()
+}
+
+// alone says whether it is the only gateway known.
+func (w *Ways) alone(a *way) bool {
+	list := w.all()
+	return len(list) == 1 && list[0] == a
 }

@@ -149,6 +149,41 @@ func TestAGatewayThatFallsSilentIsGivenUp(t *testing.T) {
 	}
 }
 
+// A runner may know one gateway only, for instance since the others came later.
+func TestTheOnlyGatewayThatFallsSilentIsGivenUpForOneThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	paused := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(func() { close(release); paused.Close() })
+	var asked, lost atomic.Int64
+	there := echo(t, "new", &asked)
+	var ways *Ways
+	ways = NewWays(func() {
+		if lost.Add(1) < 2 { // nobody knows another one yet
+			return
+		}
+		if err := ways.Set([]string{paused.URL, there}); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := ways.Set([]string{paused.URL}); err != nil {
+		t.Fatal(err)
+	}
+	watched := make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { defer close(watched); ways.Watch(ctx, 20*time.Millisecond) }()
+	c := through(t, ways)
+	if status, _ := say(t, c, "first"); status != http.StatusBadGateway || lost.Load() != 2 {
+		t.Errorf("%d, others were asked for %d times", status, lost.Load())
+	}
+	stop()
+	<-watched
+	if status, text := say(t, c, "second"); status != http.StatusOK || !strings.HasPrefix(text, "new") {
+		t.Errorf("%d %q", status, text)
+	}
+}
+
 // A slow vendor is no silent gateway.
 func TestACallThatTakesLongIsNotCutWhileItsGatewayAnswers(t *testing.T) {
 	t.Parallel()
