@@ -216,9 +216,9 @@ func TestAnUploadThatGoesOnIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var net network
 		slow := net.serve(t, func(w http.ResponseWriter, r *http.Request) {
-			for n := int64(1); n > 0; {
-				n, _ = io.CopyN(io.Discard, r.Body, 64<<10)
+			for err := error(nil); err == nil; {
 				<-time.After(slowUpload / 2)
+				_, err = io.CopyN(io.Discard, r.Body, 64<<10)
 			}
 			_, _ = io.WriteString(w, `{}`)
 		})

@@ -150,7 +150,7 @@ func TestAGatewayThatFallsSilentIsGivenUp(t *testing.T) {
 }
 
 // A runner may know one gateway only, for instance since the others came later.
-func TestTheOnlyGatewayThatFallsSilentIsGivenUpForOneThatIsAskedFor(t *testing.T) {
+func TestTheOnlyGatewayThatFallsSilentIsGivenUp(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	paused := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
