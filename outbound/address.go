@@ -39,8 +39,11 @@ var (
 )
 
 // inside returns the address that is reached through a, which is another one for
-// IPv4 in IPv6, and its class.
+// IPv4 in IPv6, and its class. A zone is looked at first, as it would be dropped.
 func inside(a netip.Addr) (netip.Addr, class) {
+	if a.Zone() != "" {
+		return a, never
+	}
 	a = a.Unmap()
 	if nat64.Contains(a) {
 		b := a.As16()
@@ -50,7 +53,7 @@ func inside(a netip.Addr) (netip.Addr, class) {
 }
 
 func classify(a netip.Addr) class {
-	if !a.IsValid() || a.Zone() != "" {
+	if !a.IsValid() {
 		return never
 	}
 	if a == loopback6 {

@@ -70,6 +70,9 @@ func TestAddressesAreReachedByWhatTheyAre(t *testing.T) {
 		{"::7f00:1", no, no},
 		{"::ffff:0:7f00:1", no, no},
 		{"100::1", no, no},
+		{"fe80::1%eth0", no, no},
+		{"2606:4700::1111%x", no, no},
+		{"::ffff:8.8.8.8%x", no, no},
 	} {
 		a := netip.MustParseAddr(row.address)
 		if got := (Policy{}).Allows(a); got != row.closed {
@@ -113,6 +116,7 @@ func TestAURLThatCanNeverBeReachedIsRefusedAtOnce(t *testing.T) {
 		"https://127.0.0.1/", "https://localhost/", "https://LOCALHOST./", "https://x.localhost/", "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]:8443/",
 		"https://2130706433/", "https://0x7f000001/", "https://017700000001/", "https://0177.0.0.1/", "https://127.1/", "https://127.0.1/", "https://0x7f.0.0.1/", "https://127.0.0.1./", "https://127.0.0.0x1/",
 		"https://0/", "https://0.0.0.0/", "https://169.254.169.254/latest/meta-data/", "https://metadata.google.internal/", "https://[fe80::1%25eth0]/", "https://[fd00:ec2::254]/",
+		"https://[::ffff:8.8.8.8%25x]/", "ssh://git@[::ffff:8.8.8.8%25';id;']/x.git", "ssh://git@[2606:4700::1111%25$(id)]/x.git",
 		"https://10.0.0.1/", "https://192.168.0.1/", "https://[64:ff9b::7f00:1]/", "https://１２７.0.0.1/", "https://127。0。0。1/", "https://ex$(id).com/", "https://a;b/", "https://-oProxyCommand/",
 		"https:///x", "https://..", "http://8.8.8.8/", "http://example.com/", "git://example.com/x", "https://user@169.254.169.254/", "https://example.com@127.0.0.1/",
 	} {
@@ -129,7 +133,7 @@ func TestAURLThatCanNeverBeReachedIsRefusedAtOnce(t *testing.T) {
 	laptop := Policy{AllowPrivate: true}
 	for u, want := range map[string]bool{
 		"http://127.0.0.1:11434/v1": true, "http://localhost:11434": true, "http://example.com": true, "http://10.0.0.1": true,
-		"http://169.254.169.254/": false, "http://2852039166/": false, "http://0.0.0.0:1/": false, "https://[fe80::1%25eth0]/": false,
+		"http://169.254.169.254/": false, "http://2852039166/": false, "http://0.0.0.0:1/": false, "https://[fe80::1%25eth0]/": false, "ssh://git@[::ffff:127.0.0.1%25';id;']/x.git": false,
 	} {
 		if err := laptop.CheckURL("base_url", u); (err == nil) != want {
 			t.Errorf("on a laptop %s: %v, want allowed %t", u, err, want)

@@ -34,9 +34,14 @@ func (p Policy) checkURL(field string, u *url.URL) error {
 
 func plainScheme(scheme string) bool { return scheme == "http" || scheme == "git" }
 
-// checkHost refuses host names that no name server should be asked about.
+// checkHost refuses host names that no name server should be asked about, and
+// addresses with a zone: that may be any text, and whoever passes the host on would
+// pass the text on.
 func (p Policy) checkHost(field, host string) error {
-	if _, err := netip.ParseAddr(host); err == nil {
+	if a, err := netip.ParseAddr(host); err == nil {
+		if a.Zone() != "" {
+			return refused(field, "The address of a host names a network card of this machine.")
+		}
 		return nil
 	}
 	name := strings.TrimSuffix(strings.ToLower(host), ".")

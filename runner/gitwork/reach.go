@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -95,13 +96,29 @@ func (c *Checkout) reach(ctx context.Context, r remote) (*way, error) {
 		if err != nil {
 			return nil, err
 		}
-		// The host's key is looked up by its name, as without all this.
-		alias := host
-		if port != "" && port != "22" {
-			alias = "[" + host + "]:" + port
+		command, err := sshTo(a, host, port)
+		if err != nil {
+			return nil, err
 		}
-		return &way{url: r.url, env: []string{"GIT_SSH_COMMAND=" + sshCommand + " -oHostName=" + a.String() + " -oHostKeyAlias='" + alias + "'"}}, nil
+		return &way{url: r.url, env: []string{"GIT_SSH_COMMAND=" + command}}, nil
 	}
+}
+
+// literal is what a shell reads as it stands between single quotes, and ssh as one
+// host: every name and address that the policy lets through.
+var literal = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
+
+// sshTo is the command, for a shell, that reaches a host at this address. The
+// host's key is looked up by its name, as without all this.
+func sshTo(a netip.Addr, host, port string) (string, error) {
+	if !literal.MatchString(host) || !literal.MatchString("x"+port) {
+		return "", badRepository("The repository's address names no host, or not in plain letters.")
+	}
+	alias := host
+	if port != "" && port != "22" {
+		alias = "[" + host + "]:" + port
+	}
+	return sshCommand + " -oHostName=" + a.String() + " -oHostKeyAlias='" + alias + "'", nil
 }
 
 func hostOf(a netip.Addr, port string) string {

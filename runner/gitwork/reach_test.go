@@ -89,6 +89,29 @@ func TestARemoteInsideTheOperatorsNetworkIsNotReached(t *testing.T) {
 	}
 }
 
+// Attack case 51. Control: a plain host gets its command. ssh is started by a shell.
+func TestNoHostIsReadByAShell(t *testing.T) {
+	t.Parallel()
+	policy := closed()
+	for _, zone := range []string{"';touch pwned;'", "';touch$IFS''pwned;'", "$(touch%20pwned)", "`touch%20pwned`", "x"} {
+		for _, address := range []string{"::ffff:" + standsForPublic, "::ffff:8.8.8.8", "2606:4700::1111", "fe80::1"} {
+			place := placeAt(t, sandbox.None)
+			place.Outbound = policy
+			_, err := Fetch(t.Context(), place, Source{URL: "ssh://git@[" + address + "%25" + zone + "]:1/app.git"})
+			expect(t, err, corp.ReasonRepository, corp.KindInvalid, "repository")
+			if found, _ := filepath.Glob(filepath.Join(place.Folder.Root(), "*", "pwned")); len(found) != 0 {
+				t.Fatalf("zone %s ran: %v", zone, found)
+			}
+		}
+	}
+	for host, want := range map[string]bool{"git.example.com": true, "a_b": true, "::1": true, "8.8.8.8": true, "a'b": false, "a b": false, "$(id)": false, "a;b": false, "a%b": false, "": false, "a\nb": false} {
+		command, err := sshTo(netip.MustParseAddr(standsForPublic), host, "2222")
+		if (err == nil) != want || want && !strings.HasSuffix(command, " -oHostName="+standsForPublic+" -oHostKeyAlias='["+host+"]:2222'") {
+			t.Errorf("%q: %s, %v", host, command, err)
+		}
+	}
+}
+
 // Attack case 51. Control: where it is allowed git follows.
 func TestARedirectOfARemoteLeadsNowhereInside(t *testing.T) {
 	t.Parallel()
