@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
@@ -38,6 +39,8 @@ type Env struct {
 	SystemURL string
 	OwnerURL  string // who owns the tables; forced row-level security binds it too
 	SuperURL  string // past row-level security
+
+	super *pgxpool.Pool // as superuser; nil in a cluster that is to be killed
 }
 
 // patience is how long a test waits for the database before it fails.
@@ -48,7 +51,11 @@ var shared = sync.OnceValues(func() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.database("shared", template, 40)
+	env, err := c.database("shared", template, 40)
+	if err != nil {
+		return nil, err
+	}
+	return env, env.keepConnections()
 })
 
 // New returns the process's shared database, starting it on first use.
@@ -126,10 +133,14 @@ func fresh(tb testing.TB, from string, open bool) *Env {
 	if err != nil {
 		tb.Fatalf("make a database: %v", err)
 	}
+	if err := env.keepConnections(); err != nil {
+		tb.Fatalf("open the superuser's pool: %v", err)
+	}
 	tb.Cleanup(func() {
 		if env.DB != nil {
 			env.DB.Close()
 		}
+		env.super.Close()
 		if err := c.super(`DROP DATABASE ` + env.Name + ` WITH (FORCE)`); err != nil {
 			tb.Errorf("drop the test's database: %v", err)
 		}

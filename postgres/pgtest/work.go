@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/postgres"
@@ -57,6 +58,12 @@ func (e *Env) connect(tb testing.TB, do func(ctx context.Context, conn *pgx.Conn
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience) // also from a cleanup, when the test's own is over
 	defer cancel()
+	if e.super != nil {
+		if err := e.super.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return do(ctx, conn.Conn()) }); err != nil {
+			tb.Fatalf("as superuser: %v", err)
+		}
+		return
+	}
 	conn, err := pgx.Connect(ctx, e.SuperURL)
 	if err != nil {
 		tb.Fatalf("connect as superuser: %v", err)
@@ -65,6 +72,20 @@ func (e *Env) connect(tb testing.TB, do func(ctx context.Context, conn *pgx.Conn
 	if err := do(ctx, conn); err != nil {
 		tb.Fatalf("as superuser: %v", err)
 	}
+}
+
+// keepConnections lets the superuser's statements share a few connections: a new one
+// for each costs more than most of the statements. Nothing is prepared, as tests
+// change the schema below.
+func (e *Env) keepConnections() error {
+	cfg, err := pgxpool.ParseConfig(e.SuperURL)
+	if err != nil {
+		return err
+	}
+	cfg.MaxConns = 4
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	e.super, err = pgxpool.NewWithConfig(context.Background(), cfg)
+	return err
 }
 
 // KillConnections ends every connection of the product's roles to this database,
