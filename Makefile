@@ -7,8 +7,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 TESTFLAGS ?=
 DURATION ?= 15m
-# Tests wait more than they compute.
-PARALLEL := -parallel 4
+# Tests wait more than they compute. What go vet has to say, `make lint` says.
+PARALLEL := -p 3 -parallel 4 -vet=off
 # The packages that take longest begin first, beside the others and not after them.
 LONGEST_FIRST := ./test ./runner ./...
 

@@ -65,7 +65,7 @@ rules:
     match: {tool_results: 6, tool_error: false}
     reply:
       tool_calls:
-        - {name: run, input: {command: go build ./cpu, timeout_seconds: 240}}
+        - {name: run, input: {command: "gofmt -e -l cpu && git diff --stat", timeout_seconds: 60}}
   - name: rule-4
     match: {tool_results: 7, tool_error: false}
     reply: {text: All three are done.}
