@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TESTFLAGS ?=
 DURATION ?= 15m
 # Tests wait more than they compute. What go vet has to say, `make lint` says.
-PARALLEL := -p 3 -parallel 4 -vet=off
+QUICKLY := -p 3 -parallel 4 -vet=off
 # The packages that take longest begin first, beside the others and not after them.
 LONGEST_FIRST := ./test ./runner ./...
 
@@ -33,7 +33,7 @@ dev: setup ## the same from source, started again at every change
 	@go run $(AIR) -c .air.toml
 
 test: setup ## the whole suite (about five minutes on two cores)
-	@go test $(PARALLEL) $(TESTFLAGS) $(LONGEST_FIRST)
+	@go test $(QUICKLY) $(TESTFLAGS) $(LONGEST_FIRST)
 
 test-all: setup ## the suite under the race detector, concurrent packages repeated
 	@go test -race $(TESTFLAGS) $(LONGEST_FIRST)
