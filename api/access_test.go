@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"net/http"
 	"slices"
 	"strings"
@@ -386,5 +387,28 @@ func TestOnlyAddressesThatCanSignInAreInvited(t *testing.T) {
 	}
 	if left := must[corp.List[corp.Invitation]](t)(o.owner().Invitations(t.Context(), corp.Page{})); len(left.Items) != 0 {
 		t.Errorf("%+v", left.Items)
+	}
+}
+
+// Five workspaces are no five times as many mails to one address.
+func TestInvitationsToOneAddressAreCountedOverAllWorkspaces(t *testing.T) {
+	t.Parallel()
+	h := shared(t)
+	email, sent := "victim-"+strings.ToLower(rand.Text())+"@example.com", 0
+	for range 5 {
+		o := h.office(t)
+		for range 4 {
+			switch got := o.do(t, o.keys[corp.RoleOwner], http.MethodPost, "/v1/invitations", nil, asJSON(t, invitationRequest{Email: email, Role: corp.RoleViewer})); got.status {
+			case http.StatusCreated:
+				sent++
+			case http.StatusTooManyRequests:
+			default:
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		}
+	}
+	// The clock goes on with every question here, so one more may come back.
+	if sent < 6 || sent > 8 {
+		t.Errorf("%d mails to one address", sent)
 	}
 }

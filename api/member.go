@@ -93,6 +93,9 @@ func (a *API) createInvitation(ctx context.Context, who corp.Identity, in *creat
 	if err != nil {
 		return nil, err
 	}
+	if err := a.Identity.AskInvitation(ctx, email); err != nil {
+		return nil, err
+	}
 	secret := corp.NewSecret(corp.KeyPrefixLink)
 	made, err := a.invitingAs(who).Invite(ctx, who.Actor, email, in.Body.Role, a.Ring.Hash(secret), invitationLasts)
 	if err != nil {

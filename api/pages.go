@@ -82,7 +82,7 @@ func (a *API) visit(w http.ResponseWriter, x *exchange, p Page, v *Visit) (Reply
 	v.Who = x.who
 	op := &huma.Operation{OperationID: p.Operation, Method: http.MethodPost, Metadata: map[string]any{"action": visitorAction(x.who)}}
 	if changes || p.Operation != "" {
-		if err := a.limitVisit(r.Context(), x, op); err != nil {
+		if err := a.limitVisit(r.Context(), x, limitedAs(p.Operation, x.who), op); err != nil {
 			return nil, err
 		}
 	}
@@ -133,9 +133,19 @@ func visitorAction(who corp.Identity) corp.Action {
 	return person
 }
 
+// limitedAs is what a page counts as. What strangers may do counts for whoever does it
+// against the address: else being signed in would be a way around that.
+func limitedAs(id string, who corp.Identity) corp.Action {
+	i := slices.IndexFunc(operations, func(op operation) bool { return op.id == id })
+	if i >= 0 && operations[i].action == public {
+		return public
+	}
+	return visitorAction(who)
+}
+
 // limitVisit asks the limits that an operation of the same kind would.
-func (a *API) limitVisit(ctx context.Context, x *exchange, op *huma.Operation) error {
-	asks, err := a.limitsOf(ctx, x, visitorAction(x.who), op)
+func (a *API) limitVisit(ctx context.Context, x *exchange, as corp.Action, op *huma.Operation) error {
+	asks, err := a.limitsOf(ctx, x, as, op)
 	if err != nil || len(asks) == 0 {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -28,6 +29,12 @@ func line(s string) string {
 	// A name is no place for a link that mail programs would make clickable.
 	return strings.NewReplacer("://", " ", "www.", " ", "@", " ").Replace(s)
 }
+
+// named is the name that a stranger gave something, with nothing left in it that looks
+// like a host's name.
+func named(s string) string { return dotted.ReplaceAllString(line(s), "$1. ") }
+
+var dotted = regexp.MustCompile(`(\S)[.。．｡]\b`)
 
 func (f *Flows) verifyLetter(secret string) (subject, text string) {
 	return "Confirm your address", fmt.Sprintf(`Somebody, probably you, wants to register this address at Generic Corp.
@@ -115,7 +122,7 @@ To accept, open this within %d days:
   %s
 
 If you do not know them, do nothing.
-`, orUnknown(line(by)), line(workspace), role, int(lasts.Round(24*time.Hour).Hours()/24), f.page("/invitation", secret)) + signature
+`, orUnknown(named(by)), named(workspace), role, int(lasts.Round(24*time.Hour).Hours()/24), f.page("/invitation", secret)) + signature
 }
 
 func orUnknown(s string) string {
@@ -128,8 +135,12 @@ func orUnknown(s string) string {
 // post sends a letter that a stranger may have asked for, unless the address got
 // several of late: then nothing is sent, and nobody is told.
 func (f *Flows) post(ctx context.Context, to string, compose func(secret string) (subject, text string), secret string, from Caller) error {
-	key := "{" + f.digest(to) + "}:letters"
-	states, err := f.Limits.Take(ctx, []limit.Ask{{Key: key + ":" + limit.NetworkKey(from.Address, "here"), Policy: lettersHere, Cost: 1}, {Key: key, Policy: letters, Cost: 1}})
+	key := "{" + f.digest(mailbox(to)) + "}:letters"
+	asks := []limit.Ask{{Key: key, Policy: letters, Cost: 1}}
+	if from.known() {
+		asks = append(asks, limit.Ask{Key: key + ":" + limit.NetworkKey(from.Address, "here"), Policy: lettersHere, Cost: 1})
+	}
+	states, err := f.Limits.Take(ctx, asks)
 	if err != nil {
 		return fmt.Errorf("ask the limit of letters: %w", err)
 	}
@@ -142,6 +153,19 @@ func (f *Flows) post(ctx context.Context, to string, compose func(secret string)
 		return fmt.Errorf("send a letter: %w", err)
 	}
 	return nil
+}
+
+// AskInvitation counts an invitation against the address that it goes to. The error is
+// a limit error when that got several of late: the sender may know.
+func (f *Flows) AskInvitation(ctx context.Context, to string) error {
+	return f.take(ctx, "{"+f.digest(mailbox(to))+"}:invitations", invitations)
+}
+
+// mailbox is where mail to an address arrives at most hosts, whatever follows a plus.
+func mailbox(email string) string {
+	name, host, _ := strings.Cut(email, "@")
+	name, _, _ = strings.Cut(name, "+")
+	return name + "@" + host
 }
 
 // notify tells a person what was done to their account. It was done: that the

@@ -31,6 +31,8 @@ func paused(wait time.Duration) error {
 // so a third of each is what strangers can keep busy.
 var (
 	attemptsOfAll = limit.Policy{Name: "sign-in", Quota: 600 * int64(runtime.GOMAXPROCS(0)), Window: time.Minute, Burst: 100 * int64(runtime.GOMAXPROCS(0)), FailClosed: true}
+	// The share of one network in them: right or wrong, nobody takes them all.
+	attemptsHere = limit.Policy{Name: "sign-in-here", Quota: attemptsOfAll.Quota / 6, Window: time.Minute, Burst: attemptsOfAll.Burst / 6, FailClosed: true}
 	// Failures of a whole network, or an account as a whole, that are still people's
 	// mistakes; after them the pause grows for all of it.
 	mistakes = limit.Policy{Name: "sign-in-mistakes", Quota: 60, Window: time.Hour, Burst: 20, FailClosed: true}
@@ -38,6 +40,8 @@ var (
 	// so that nobody uses up what the owner would get, and all.
 	lettersHere = limit.Policy{Name: "letters-here", Quota: 6, Window: time.Hour, Burst: 3, FailClosed: true}
 	letters     = limit.Policy{Name: "letters", Quota: 30, Window: time.Hour, Burst: 12, FailClosed: true}
+	// Invitations to one address, whichever workspaces send them.
+	invitations = limit.Policy{Name: "invitations", Quota: 6, Window: time.Hour, Burst: 6, FailClosed: true}
 	// How often a device may ask, and a person guess the code of one, or of a new factor.
 	polls   = limit.Policy{Name: "device-polls", Quota: 30, Window: time.Minute, Burst: 3, FailClosed: true}
 	guesses = limit.Policy{Name: "codes", Quota: 30, Window: time.Hour, Burst: 10, FailClosed: true}
@@ -48,12 +52,27 @@ type try struct {
 	f       *Flows
 	here    string // the account from this network: grows from the first failure
 	account string // the account from everywhere
-	network string
+	network string // "" where nobody knows it: behind a proxy that is not trusted all come from one
 }
 
 func (f *Flows) attempt(email string, from Caller) try {
 	account := f.digest(email)
-	return try{f, limit.NetworkKey(from.Address, "sign-in:"+account), "{" + account + "}:sign-in", limit.NetworkKey(from.Address, "sign-in")}
+	t := try{f: f, here: limit.NetworkKey(from.Address, "sign-in:"+account), account: "{" + account + "}:sign-in"}
+	if from.known() {
+		t.network = limit.NetworkKey(from.Address, "sign-in-network")
+	}
+	return t
+}
+
+// known says whether the address is that of who asks, and not of a proxy beside us.
+func (c Caller) known() bool { return c.Address.IsValid() && !c.Address.Unmap().IsLoopback() }
+
+// wide are the pauses that begin only after many mistakes.
+func (t try) wide() []string {
+	if t.network == "" {
+		return []string{t.account}
+	}
+	return []string{t.account, t.network}
 }
 
 // admit asks every pause before anything is computed, and counts the attempt.
@@ -61,13 +80,18 @@ func (t try) admit(ctx context.Context) error {
 	if err := t.waits(ctx); err != nil {
 		return err
 	}
+	if t.network != "" {
+		if err := t.f.take(ctx, t.network+":attempts", attemptsHere); err != nil {
+			return err
+		}
+	}
 	return t.f.take(ctx, "sign-in:all", attemptsOfAll)
 }
 
 // waits returns a limit error while a pause lasts, and an unavailable one when nobody
 // can say.
 func (t try) waits(ctx context.Context) error {
-	for _, key := range []string{t.here, t.account, t.network} {
+	for _, key := range append(t.wide(), t.here) {
 		wait, err := t.f.Backoff.Wait(ctx, key)
 		if err != nil {
 			return fmt.Errorf("ask the back-off: %w", err)
@@ -84,7 +108,7 @@ func (t try) failed(ctx context.Context) error {
 	if err := t.f.Backoff.Fail(ctx, t.here); err != nil {
 		return fmt.Errorf("note a failure: %w", err)
 	}
-	for _, key := range []string{t.account, t.network} {
+	for _, key := range t.wide() {
 		states, err := t.f.Limits.Take(ctx, []limit.Ask{{Key: key + ":mistakes", Policy: mistakes, Cost: 1}})
 		if err != nil {
 			return fmt.Errorf("count a failure: %w", err)

@@ -2,7 +2,9 @@ package identity_test
 
 import (
 	"errors"
+	"net/netip"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,5 +66,75 @@ func TestAttemptsAtOnceAreNotManyGuesses(t *testing.T) {
 	all.Wait()
 	if n := judged.Load(); n > 4*int64(runtime.GOMAXPROCS(0)) {
 		t.Errorf("%d guesses at once were judged", n)
+	}
+}
+
+// Right or wrong: no network takes all the attempts there are, though it begins a step-up.
+// Attack case 59. Control: somebody of another network signs in.
+func TestNoNetworkTakesAllAttempts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	greedy, other := w.join(t, corp.SessionCLI), w.join(t, corp.SessionCLI)
+	refused := 0
+	for range 200 * runtime.GOMAXPROCS(0) {
+		err := w.Fresh(t.Context(), greedy.who, identity.Again{Password: good}, greedy.from)
+		if corp.KindOf(err) == corp.KindLimit {
+			refused++
+		} else {
+			ok(t, err)
+		}
+	}
+	if refused < 100*runtime.GOMAXPROCS(0) {
+		t.Errorf("only %d were refused", refused)
+	}
+	_, err := w.login(t, other.email, good, "")
+	ok(t, err)
+}
+
+// Behind a proxy that nobody trusts all come from this machine: what strangers do wrong
+// is nobody else's, and each account still has its pause.
+func TestALocalProxyIsNobodysNetwork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, victim := w.join(t, corp.SessionCLI), w.join(t, corp.SessionCLI)
+	for _, here := range []identity.Caller{{Address: netip.MustParseAddr("127.0.0.1")}, {Address: netip.MustParseAddr("::ffff:127.0.0.1")}, {Address: netip.IPv6Loopback()}, {}} {
+		for range 40 {
+			_, err := w.SignIn(t.Context(), identity.Login{Email: unique("x"), Password: another, Kind: corp.SessionCLI}, here)
+			want(t, err, corp.KindUnauthenticated, identity.CodeWrong)
+		}
+		_, err := w.SignIn(t.Context(), identity.Login{Email: s.email, Password: good, Kind: corp.SessionCLI}, here)
+		ok(t, err)
+		_, err = w.SignIn(t.Context(), identity.Login{Email: victim.email, Password: another, Kind: corp.SessionCLI}, here)
+		want(t, err, corp.KindUnauthenticated, identity.CodeWrong)
+		_, err = w.SignIn(t.Context(), identity.Login{Email: victim.email, Password: another, Kind: corp.SessionCLI}, here)
+		want(t, err, corp.KindLimit, identity.CodePause)
+		w.clock.Advance(time.Hour)
+	}
+	before := w.letters(victim.email)
+	for range 5 {
+		ok(t, w.Reset(t.Context(), victim.email, identity.Caller{Address: netip.MustParseAddr("127.0.0.1")}))
+	}
+	if n := w.letters(victim.email) - before; n != 5 {
+		t.Errorf("%d of 5 letters were sent", n)
+	}
+}
+
+// Whichever workspaces ask, and however the address is spelled.
+func TestInvitationsToOneAddressAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	victim := unique("victim")
+	name, host, _ := strings.Cut(victim, "@")
+	for i := range 6 {
+		ok(t, w.AskInvitation(t.Context(), name+strings.Repeat("+", min(i, 1))+strings.Repeat("x", i)+"@"+host))
+	}
+	want(t, w.AskInvitation(t.Context(), victim), corp.KindLimit, identity.CodePause)
+	want(t, w.AskInvitation(t.Context(), name+"+y@"+host), corp.KindLimit, identity.CodePause)
+	ok(t, w.AskInvitation(t.Context(), unique("other")))
+	w.clock.Advance(10 * time.Minute)
+	ok(t, w.AskInvitation(t.Context(), victim))
+	_, text := w.InvitationLetter("Acme evil.example/login", "eve.example｡com", corp.RoleViewer, "gc_link_x", 24*time.Hour)
+	if strings.Contains(text, "evil.example") || strings.Contains(text, "eve.example") || !strings.Contains(text, "evil. example/login") {
+		t.Errorf("a name that mail programs make a link of: %s", text)
 	}
 }

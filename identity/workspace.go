@@ -18,8 +18,8 @@ func (f *Flows) HandOver(ctx context.Context, who corp.Identity, again Again, ws
 	if err := f.People.In(ws).HandOver(ctx, who.Actor, who.User, to); err != nil {
 		return err
 	}
-	f.tell(ctx, who, "You handed the workspace "+line(name)+" over to somebody else, and are an admin of it now.", from)
-	f.tell(ctx, corp.Identity{User: to}, "The workspace "+line(name)+" was handed over to you: you own it now.", from)
+	f.tell(ctx, who, "You handed the workspace "+named(name)+" over to somebody else, and are an admin of it now.", from)
+	f.tell(ctx, corp.Identity{User: to}, "The workspace "+named(name)+" was handed over to you: you own it now.", from)
 	return nil
 }
 
@@ -40,7 +40,7 @@ func (f *Flows) DeleteWorkspace(ctx context.Context, who corp.Identity, again Ag
 		return d.At, err
 	}
 	for _, owner := range owners {
-		f.notify(ctx, owner.Email, fmt.Sprintf("The workspace %s is out of use, and is going to be deleted on %s. Until then its owners can restore it.", line(name), d.At.UTC().Format("2 January 2006")), from)
+		f.notify(ctx, owner.Email, fmt.Sprintf("The workspace %s is out of use, and is going to be deleted on %s. Until then its owners can restore it.", named(name), d.At.UTC().Format("2 January 2006")), from)
 	}
 	return d.At, nil
 }

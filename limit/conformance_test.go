@@ -102,6 +102,7 @@ var conformance = []struct {
 	{"workspaces do not share", workspacesApart},
 	{"pauses double up to a minute and end with a success", pausesDouble},
 	{"an hour after the last failure all is forgotten", pausesForgotten},
+	{"a limit and a pause of one key have nothing to do with each other", kindsApart},
 }
 
 // Attack case 59. Control: what is within the limit is admitted.
@@ -402,5 +403,36 @@ func pausesForgotten(t *testing.T, s counts, c *stage.Clock) {
 	}
 	if got := wait(t, s, key); got != time.Second {
 		t.Fatalf("after an hour: %s", got)
+	}
+}
+
+func kindsApart(t *testing.T, s counts, _ *stage.Clock) {
+	const key = "{2001:db8::/64}:sign-in"
+	p := limit.Policy{Name: "sign-in", Quota: 60, Window: time.Hour, Burst: 2}
+	take := func() limit.State {
+		t.Helper()
+		states, err := s.Take(t.Context(), []limit.Ask{{Key: key, Policy: p, Cost: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return states[0]
+	}
+	take()
+	if wait, err := s.Wait(t.Context(), key); wait != 0 || err != nil {
+		t.Errorf("what was taken is a pause: %v, %v", wait, err)
+	}
+	for range 5 {
+		if err := s.Fail(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := take(); got.Denied {
+		t.Errorf("failures were taken from the limit: %+v", got)
+	}
+	if err := s.Clear(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if got := take(); !got.Denied {
+		t.Errorf("a success gave back what was taken: %+v", got)
 	}
 }

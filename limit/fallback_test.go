@@ -147,7 +147,7 @@ func TestKeysInRedisEnd(t *testing.T) {
 	if err := r.Fail(t.Context(), "failed"); err != nil {
 		t.Fatal(err)
 	}
-	for key, atMost := range map[string]int{"corp:taken": 71, "corp:failed": 3661} {
+	for key, atMost := range map[string]int{"corp:taken": 71, "corp:pause:failed": 3661} {
 		answer, err := server.Command("TTL", key)
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,10 @@ import (
 // where in a Redis Cluster a key lies: all that a request asks at once must lie
 // together, so it is the workspace's, or the address's.
 
+// pauses is before the keys of failures in every store: a limit and a pause of the same
+// name are two things, and what is kept of one means nothing to the other.
+const pauses = "pause:"
+
 // AddressKey is the key of what (a class of requests) from an address. An IPv6
 // address counts as its /64, of which one customer has all.
 func AddressKey(address netip.Addr, what string) string {

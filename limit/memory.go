@@ -74,7 +74,7 @@ func (m *Memory) Take(_ context.Context, asks []Ask) ([]State, error) {
 func (m *Memory) Wait(_ context.Context, key string) (time.Duration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.find(key)
+	c := m.find(pauses + key)
 	if c == nil {
 		return 0, nil
 	}
@@ -85,7 +85,7 @@ func (m *Memory) Wait(_ context.Context, key string) (time.Duration, error) {
 func (m *Memory) Fail(_ context.Context, key string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, now := m.keep(key), m.elapsed()
+	c, now := m.keep(pauses+key), m.elapsed()
 	if now-c.last >= forgetAfter.Microseconds() {
 		c.failures = 0
 	}
@@ -98,9 +98,9 @@ func (m *Memory) Fail(_ context.Context, key string) error {
 func (m *Memory) Clear(_ context.Context, key string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e, ok := m.known[key]; ok {
+	if e, ok := m.known[pauses+key]; ok {
 		m.recent.Remove(e)
-		delete(m.known, key)
+		delete(m.known, pauses+key)
 	}
 	return nil
 }

@@ -147,13 +147,13 @@ func (r *Redis) Fail(ctx context.Context, key string) error {
 func (r *Redis) Clear(ctx context.Context, key string) error {
 	within, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	return unavailable(ctx, r.client.Del(within, prefix+key).Err())
+	return unavailable(ctx, r.client.Del(within, prefix+pauses+key).Err())
 }
 
 func (r *Redis) failures(ctx context.Context, key, do string) (time.Duration, error) {
 	within, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	us, err := failScript.Run(within, r.client, []string{prefix + key}, r.clock(), do, longestPause.Microseconds(), forgetAfter.Microseconds()).Int64()
+	us, err := failScript.Run(within, r.client, []string{prefix + pauses + key}, r.clock(), do, longestPause.Microseconds(), forgetAfter.Microseconds()).Int64()
 	return time.Duration(us) * time.Microsecond, unavailable(ctx, err)
 }
 

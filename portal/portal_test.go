@@ -264,3 +264,33 @@ func TestNoNameIsAPageOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// Being signed in is no way around the limits of what strangers may do, and nobody
+// takes all of what everybody signs in with.
+// Attack case 59. Control: somebody of another network signs in.
+func TestWhoIsSignedInCountsLikeAStranger(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	b, email := w.join(t, "Ada")
+	b.from = "203.0.113.9"
+	sent := 0
+	for range 200 {
+		if b.post("/reset", "email", unique("stranger")); b.status < 400 {
+			sent++
+		}
+	}
+	if sent > 60 {
+		t.Errorf("%d mails to strangers", sent)
+	}
+	other, theirs := w.join(t, "Grace")
+	other.from = "198.51.100.7"
+	for range 300 {
+		b.post("/sign-in", "email", email, "password", good)
+	}
+	if b.status != http.StatusTooManyRequests {
+		t.Errorf("the last of many sign-ins: %d", b.status)
+	}
+	if other.post("/sign-in", "email", theirs, "password", good); other.status >= 400 {
+		t.Errorf("somebody else of another network: %d", other.status)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -107,6 +108,7 @@ func newTown(t *testing.T) *town {
 		DB: env.DB, People: w.People, Identity: w.Flows, Server: server, Hub: hub, Dispatcher: dispatch.New(env.DB, ring, server, w.url, dispatch.DefaultTimes(), logger),
 		Blobs: blobs, Ring: ring, GatewayURL: func() string { return "http://gateway.invalid" }, Times: dispatch.DefaultTimes(), Version: "test", Logger: logger,
 		Registerer: prometheus.NewRegistry(), SendInvitation: func(context.Context, api.Letter) error { return nil }, Pages: pages.Pages(),
+		Edge: api.Edge{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 	})
 	ok(t, err)
 	handler = a.Handler()
@@ -136,6 +138,7 @@ type browser struct {
 	http *http.Client
 	site string // Sec-Fetch-Site of its forms
 	form string // their Content-Type
+	from string // its address, where it is not this machine's
 	// Of the page that it shows.
 	status int
 	header http.Header
@@ -162,6 +165,9 @@ func (b *browser) send(method, path string, form url.Values) *browser {
 	}
 	req.Header.Set("Sec-Fetch-Site", b.site)
 	req.Header.Set("User-Agent", "test browser")
+	if b.from != "" {
+		req.Header.Set("X-Forwarded-For", b.from)
+	}
 	resp, err := b.http.Do(req)
 	ok(b.t, err)
 	defer func() { _ = resp.Body.Close() }()
