@@ -75,7 +75,7 @@ func mayGive(who corp.Identity, role corp.Role) error {
 }
 
 func (a *API) invitingAs(who corp.Identity) people.Workspace {
-	return a.People.In(who.Workspace).For(func(role corp.Role) bool { return mayGive(who, role) == nil })
+	return a.People.In(who.Workspace).For(who.Via, func(role corp.Role) bool { return mayGive(who, role) == nil })
 }
 
 func (a *API) createInvitation(ctx context.Context, who corp.Identity, in *createInvitationInput) (*body[corp.Invitation], error) {

@@ -40,9 +40,9 @@ func (w Workspace) Invite(ctx context.Context, actor corp.Actor, email string, r
 			return err
 		}
 		made, err = door.CollectOne(ctx, tx, "invitation", scanInvitation, `
-			INSERT INTO invitations (workspace_id, id, email, role, hash, created_by, expires_at)
-			VALUES ($1, $2, lower($3), $4, $5, $6, now() + $7::bigint * interval '1 millisecond') RETURNING `+invitationColumns,
-			w.door.ID, id, email, role, hash, actor, milliseconds(lasts))
+			INSERT INTO invitations (workspace_id, id, email, role, hash, created_by, via, expires_at)
+			VALUES ($1, $2, lower($3), $4, $5, $6, $7, now() + $8::bigint * interval '1 millisecond') RETURNING `+invitationColumns,
+			w.door.ID, id, email, role, hash, actor, w.via, milliseconds(lasts))
 		if err != nil {
 			return err
 		}
@@ -196,11 +196,23 @@ func (p Person) accept(ctx context.Context, tx pgx.Tx, in Invited) error {
 func stillGiven(ctx context.Context, tx pgx.Tx, ws corp.WorkspaceID, i corp.Invitation) (bool, error) {
 	if person, err := corp.ParseID[corp.UserID](string(i.CreatedBy)); err == nil {
 		found, err := door.Collect(ctx, tx, pgx.RowTo[corp.Role], `SELECT role FROM members WHERE workspace_id = $1 AND user_id = $2`, ws, person)
-		return len(found) > 0 && i.Role.AtMost(found[0]), err
+		if err != nil || len(found) == 0 || !i.Role.AtMost(found[0]) {
+			return false, err
+		}
 	}
-	if key, err := corp.ParseID[corp.APIKeyID](string(i.CreatedBy)); err == nil {
-		found, err := door.Collect(ctx, tx, pgx.RowTo[bool], `SELECT revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) FROM api_keys WHERE workspace_id = $1 AND id = $2`, ws, key)
-		return len(found) > 0 && found[0], err
+	via, err := door.CollectOne(ctx, tx, "invitation", pgx.RowTo[corp.Actor], `SELECT via FROM invitations WHERE workspace_id = $1 AND id = $2`, ws, i.ID)
+	if err != nil {
+		return false, err
 	}
-	return true, nil // the installation's own
+	for _, made := range []corp.Actor{i.CreatedBy, via} { // a workspace's own key is both
+		key, err := corp.ParseID[corp.APIKeyID](string(made))
+		if err != nil {
+			continue
+		}
+		good, err := door.Collect(ctx, tx, pgx.RowTo[bool], `SELECT revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) FROM api_keys WHERE workspace_id = $1 AND id = $2`, ws, key)
+		if err != nil || len(good) == 0 || !good[0] {
+			return false, err
+		}
+	}
+	return true, nil
 }

@@ -106,6 +106,16 @@ func TestAnInvitationEndsWithTheRightToGiveIt(t *testing.T) {
 			_, err := pgtest.DB(t).In(ws).RevokeAPIKey(ctx, "x", corp.UserID{}, k)
 			ok(t, err)
 		}, "key", corp.RoleAdmin, false},
+		"nothing, by the giver's key": {by: "giver's key", role: corp.RoleAdmin, ok: true},
+		"the giver's key was revoked": {func(t *testing.T, _ people.Workspace, ws corp.WorkspaceID, _ corp.UserID, k corp.APIKeyID) {
+			t.Helper()
+			_, err := pgtest.DB(t).In(ws).RevokeAPIKey(ctx, "x", corp.UserID{}, k)
+			ok(t, err)
+		}, "giver's key", corp.RoleAdmin, false},
+		"the giver is removed, and the key good": {func(t *testing.T, w people.Workspace, _ corp.WorkspaceID, g corp.UserID, _ corp.APIKeyID) {
+			t.Helper()
+			ok(t, w.RemoveMember(ctx, "x", corp.RoleOwner, g))
+		}, "giver's key", corp.RoleViewer, false},
 		"the key has expired": {func(t *testing.T, _ people.Workspace, _ corp.WorkspaceID, _ corp.UserID, k corp.APIKeyID) {
 			t.Helper()
 			pgtest.New(t).Exec(t, `UPDATE api_keys SET expires_at = now() WHERE id = $1`, k.UUID())
@@ -119,8 +129,11 @@ func TestAnInvitationEndsWithTheRightToGiveIt(t *testing.T) {
 			member(t, s, ws, giver, corp.RoleOwner)
 			key := must(pgtest.DB(t).In(ws).CreateAPIKey(ctx, "x", corp.APIKey{Name: "k", Role: corp.RoleAdmin}, hash()))(t).ID
 			by := corp.Actor(giver.id.String())
-			if c.by == "key" {
+			switch c.by {
+			case "key":
 				by = corp.Actor(key.String())
+			case "giver's key":
+				w = w.For(corp.Actor(key.String()), nil)
 			}
 			for _, known := range []bool{true, false} { // somebody with an account, and somebody new
 				email := guest.email

@@ -35,6 +35,7 @@ func (s *Store) Of(id corp.UserID) Person { return Person{s.door.User(id)} }
 // Workspace is the door to the people of one workspace.
 type Workspace struct {
 	door door.Workspace
+	via  corp.Actor           // the key or session that asks
 	may  func(corp.Role) bool // give that role; nil: every one
 }
 
@@ -42,10 +43,10 @@ type Workspace struct {
 // method returns an internal error.
 func (s *Store) In(ws corp.WorkspaceID) Workspace { return Workspace{door: s.door.In(ws)} }
 
-// For is the door for somebody who may not give every role: what somebody is invited
-// as, they take back only where they may give it.
-func (w Workspace) For(may func(corp.Role) bool) Workspace {
-	w.may = may
+// For is the door for somebody who comes with a key or session and may not give every
+// role: what somebody is invited as, they take back only where they may give it.
+func (w Workspace) For(via corp.Actor, may func(corp.Role) bool) Workspace {
+	w.via, w.may = via, may
 	return w
 }
 
