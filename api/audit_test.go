@@ -368,7 +368,7 @@ func TestWhoSignsInElsewhereIsRecorded(t *testing.T) {
 	h := shared(t)
 	query, cookie := h.office(t).elsewhere(t)
 	request := unique("elsewhere")
-	got := h.do(t, "", http.MethodGet, ElsewherePath+"?"+query.Encode(), map[string]string{"Cookie": cookie, "X-Request-ID": request}, "")
+	got := h.do(t, "", http.MethodGet, ElsewherePath+"/ours?"+query.Encode(), map[string]string{"Cookie": cookie, "X-Request-ID": request}, "")
 	events := h.written(t, request)
 	if got.status != http.StatusSeeOther || len(events) != 1 || !strings.HasPrefix(string(events[0].Actor), "user_") || events[0].Result != corp.AuditDone {
 		t.Errorf("%d, %+v", got.status, events)

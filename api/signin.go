@@ -22,7 +22,7 @@ func CookieName(secure bool) string {
 	return "corp_session"
 }
 
-// ElsewherePath is where issuers send browsers back to.
+// ElsewherePath is where issuers send browsers back to, each with its name behind it.
 const ElsewherePath = "/v1/auth/elsewhere/callback"
 
 // attemptCookie keeps what a sign-in elsewhere began with, until it comes back.
@@ -233,7 +233,8 @@ func (a *API) confirmReset(ctx context.Context, _ corp.Identity, in *resetInput)
 	if err != nil {
 		return nil, err
 	}
-	return nil, pause(f.ConfirmReset(ctx, in.Body.Token, in.Body.Password, in.Body.EndKeys, comesOf(ctx)))
+	_, err = f.ConfirmReset(ctx, in.Body.Token, in.Body.Password, in.Body.EndKeys, comesOf(ctx))
+	return nil, pause(err)
 }
 
 func (a *API) jwks(context.Context, corp.Identity, *nothing) (*body[token.JWKS], error) {
@@ -263,6 +264,7 @@ type (
 		Body      elsewhereBody
 	}
 	callbackInput struct {
+		Name  string `path:"issuer" maxLength:"32"`
 		State string `query:"state" maxLength:"500"`
 		Code  string `query:"code" maxLength:"4000"`
 		Iss   string `query:"iss" maxLength:"500"`
@@ -321,7 +323,7 @@ func (a *API) finishElsewhere(ctx context.Context, _ corp.Identity, in *callback
 	if a.secure() {
 		cookie = in.Host
 	}
-	signedIn, linked, err := f.FinishElsewhere(ctx, cookie, oidc.Answer{State: in.State, Code: in.Code, Issuer: in.Iss, Error: in.Error}, comesOf(ctx))
+	signedIn, linked, err := f.FinishElsewhere(ctx, cookie, oidc.Answer{Name: in.Name, State: in.State, Code: in.Code, Issuer: in.Iss, Error: in.Error}, comesOf(ctx))
 	if err != nil {
 		return nil, pause(err)
 	}

@@ -32,7 +32,7 @@ func New(flows *identity.Flows, secure bool) (*Portal, error) {
 	return &Portal{flows: flows, secure: secure, views: v}, err
 }
 
-// BackPath is where issuers send browsers back to.
+// BackPath is where issuers send browsers back to, each with its name behind it.
 const BackPath = "/sign-in/elsewhere/back"
 
 // handler does what a page is for. Its error is shown by its reply already.
@@ -47,8 +47,8 @@ func (p *Portal) Pages() api.Pages {
 
 		{Route: "GET /sign-in", Serve: p.signInPage},
 		{Route: "POST /sign-in", Operation: "signIn", Serve: p.signIn},
-		{Route: "GET /sign-in/elsewhere/{issuer}", Serve: p.beginElsewhere},
-		{Route: "GET " + BackPath, Operation: "finishElsewhere", Serve: p.finishElsewhere},
+		{Route: "GET /sign-in/elsewhere/{issuer}", Operation: "signInElsewhere", Serve: p.beginElsewhere},
+		{Route: "GET " + BackPath + "/{issuer}", Operation: "finishElsewhere", Serve: p.finishElsewhere},
 		{Route: "POST /sign-out", Operation: "signOut", Serve: mine(p.signOut)},
 
 		{Route: "GET /sign-up", Serve: p.signUpPage},

@@ -81,6 +81,9 @@ func (p *Portal) signIn(ctx context.Context, v api.Visit) (api.Reply, error) {
 		login.Email, login.Password = h.Email, h.Password
 		form.Set("email", h.Email) // of a refusal, the audit log says whose
 	}
+	if note, err := v.Request.Cookie(api.CookieName(p.secure) + known); err == nil {
+		v.From.Note = note.Value
+	}
 	in, err := p.flows.SignIn(ctx, login, v.From)
 	if err != nil {
 		if codeOf(err) == identity.CodeSecondFactor && kept == "" {
@@ -95,8 +98,18 @@ func (p *Portal) signIn(ctx context.Context, v api.Visit) (api.Reply, error) {
 	return p.welcome(in, next), nil
 }
 
-// welcome gives the browser its cookie, and leads on.
+// known is the suffix of the cookie that says who has signed in here, which outlasts
+// signing out.
+const (
+	known      = "_known"
+	knownLasts = 180 * 24 * time.Hour
+)
+
+// welcome gives the browser its cookies, and leads on.
 func (p *Portal) welcome(in identity.SignedIn, next string, more ...http.Cookie) api.Reply {
+	if in.Note != "" {
+		more = append(more, p.cookie(known, in.Note, knownLasts))
+	}
 	return lead(next, append(more, p.cookie("", in.Cookie, in.Lasts))...)
 }
 
@@ -134,7 +147,7 @@ func (p *Portal) finishElsewhere(ctx context.Context, v api.Visit) (api.Reply, e
 		kept = &http.Cookie{}
 	}
 	q := v.Request.URL.Query()
-	got := oidc.Answer{State: q.Get("state"), Code: q.Get("code"), Issuer: q.Get("iss"), Error: q.Get("error")}
+	got := oidc.Answer{Name: v.Request.PathValue("issuer"), State: q.Get("state"), Code: q.Get("code"), Issuer: q.Get("iss"), Error: q.Get("error")}
 	in, linked, err := p.flows.FinishElsewhere(ctx, kept.Value, got, v.From)
 	switch {
 	case err != nil && !v.Who.Session.IsZero():

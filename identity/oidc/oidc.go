@@ -22,7 +22,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	upstream "github.com/coreos/go-oidc/v3/oidc"
@@ -74,17 +73,10 @@ type Party struct {
 	issuers  map[string]*issuer
 }
 
-// issuer is one of them; what it publishes is read at first use.
-type issuer struct {
-	Config
-
-	mu       sync.Mutex
-	provider *upstream.Provider
-}
-
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 
-// New makes a party. Redirect is the address that issuers send browsers back to.
+// New makes a party. Redirect is the address that issuers send browsers back to, each
+// of them with its name behind that: so an answer of one is never taken for another's.
 // It returns an invalid error for a configuration that cannot work; it asks no
 // issuer yet.
 func New(client *http.Client, ring *seal.Ring, redirect string, now func() time.Time, configs []Config) (*Party, error) {
@@ -133,8 +125,9 @@ func (p *Party) Begin(ctx context.Context, name string, user corp.UserID, sessio
 
 const sealedAs = "oidc attempt"
 
-// Answer is what the browser brings back from the issuer.
-type Answer struct{ State, Code, Issuer, Error string }
+// Answer is what the browser brings back, and the name in the address that it was sent
+// back to.
+type Answer struct{ Name, State, Code, Issuer, Error string }
 
 // Finish returns who the issuer says the person is. It returns an unauthenticated
 // error for anything that did not begin in this browser within AttemptLife, and
@@ -144,14 +137,17 @@ func (p *Party) Finish(ctx context.Context, cookie string, got Answer) (Person, 
 	if err != nil {
 		return Person{}, a, err
 	}
-	if subtle.ConstantTimeCompare([]byte(a.State), []byte(got.State)) != 1 {
+	switch {
+	case subtle.ConstantTimeCompare([]byte(a.State), []byte(got.State)) != 1:
 		return Person{}, a, refused(errors.New("the state is another"))
+	case got.Name != a.Provider: // RFC 9700, 2.1 and 4.4
+		return Person{}, a, refused(fmt.Errorf("the answer is for %q", got.Name))
 	}
 	at, provider, err := p.issuer(ctx, a.Provider)
 	if err != nil {
 		return Person{}, a, err
 	}
-	if got.Issuer != "" && got.Issuer != at.Issuer { // RFC 9207
+	if got.Issuer != at.Issuer && (got.Issuer != "" || at.says) { // RFC 9207
 		return Person{}, a, refused(fmt.Errorf("the answer comes from %q", got.Issuer))
 	}
 	if got.Error != "" || got.Code == "" {
@@ -251,27 +247,7 @@ func (p *Party) open(cookie string) (a Attempt, err error) {
 }
 
 func (p *Party) oauth(at *issuer, provider *upstream.Provider) *oauth2.Config {
-	return &oauth2.Config{ClientID: at.ClientID, ClientSecret: at.ClientSecret, Endpoint: provider.Endpoint(), RedirectURL: p.redirect, Scopes: []string{upstream.ScopeOpenID, "email", "profile"}}
-}
-
-// issuer returns one with what it publishes. What could not be read is asked for
-// again the next time.
-func (p *Party) issuer(ctx context.Context, name string) (*issuer, *upstream.Provider, error) {
-	at := p.issuers[name]
-	if at == nil {
-		return nil, nil, corp.NotFound("issuer")
-	}
-	at.mu.Lock()
-	defer at.mu.Unlock()
-	if at.provider == nil {
-		// The keys are fetched later with the client of this context: not the request's own.
-		found, err := upstream.NewProvider(upstream.ClientContext(context.WithoutCancel(ctx), p.client), at.Issuer)
-		if err != nil {
-			return nil, nil, asked(err)
-		}
-		at.provider = found
-	}
-	return at, at.provider, nil
+	return &oauth2.Config{ClientID: at.ClientID, ClientSecret: at.ClientSecret, Endpoint: provider.Endpoint(), RedirectURL: p.redirect + "/" + at.Name, Scopes: []string{upstream.ScopeOpenID, "email", "profile"}}
 }
 
 // asked is what failed at the issuer: it is away, or it does not agree.

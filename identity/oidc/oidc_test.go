@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -85,11 +86,11 @@ func (w *world) visit(t *testing.T, address string) oidc.Answer {
 	if err != nil {
 		t.Fatalf("%s: %s", res.Status, text)
 	}
-	if !strings.HasPrefix(back.String(), redirect+"?") {
+	if !strings.HasPrefix(back.String(), redirect+"/") {
 		t.Fatalf("sent back to %s", back)
 	}
 	q := back.Query()
-	return oidc.Answer{State: q.Get("state"), Code: q.Get("code"), Issuer: q.Get("iss")}
+	return oidc.Answer{Name: path.Base(back.Path), State: q.Get("state"), Code: q.Get("code"), Issuer: q.Get("iss")}
 }
 
 func (w *world) begin(t *testing.T, name string) (oidc.Answer, string) {
@@ -190,14 +191,14 @@ func TestWhatDidNotBeginInThisBrowserDoesNotEndInIt(t *testing.T) {
 		"a cookie of chance":      {"AAAA", answer},
 		"another's cookie":        {otherCookie, answer},
 		"another's answer":        {cookie, theirs},
-		"another's code":          {cookie, oidc.Answer{State: answer.State, Code: theirs.Code, Issuer: answer.Issuer}},
+		"another's code":          {cookie, oidc.Answer{Name: "ours", State: answer.State, Code: theirs.Code, Issuer: answer.Issuer}},
 		"another installation's":  {foreign, answer},
-		"no state":                {cookie, oidc.Answer{Code: answer.Code}},
-		"another issuer's answer": {cookie, oidc.Answer{State: answer.State, Code: answer.Code, Issuer: "https://evil.example"}},
-		"a no":                    {cookie, oidc.Answer{State: answer.State, Error: "access_denied"}},
-		"no code":                 {cookie, oidc.Answer{State: answer.State}},
-		"a code that never was":   {cookie, oidc.Answer{State: answer.State, Code: "guessed"}},
-		"a changed cookie":        {cookie[:40] + "A" + cookie[41:], oidc.Answer{State: answer.State, Code: "x"}},
+		"no state":                {cookie, oidc.Answer{Name: "ours", Code: answer.Code}},
+		"another issuer's answer": {cookie, oidc.Answer{Name: "ours", State: answer.State, Code: answer.Code, Issuer: "https://evil.example"}},
+		"a no":                    {cookie, oidc.Answer{Name: "ours", State: answer.State, Error: "access_denied"}},
+		"no code":                 {cookie, oidc.Answer{Name: "ours", State: answer.State}},
+		"a code that never was":   {cookie, oidc.Answer{Name: "ours", State: answer.State, Code: "guessed"}},
+		"a changed cookie":        {cookie[:40] + "A" + cookie[41:], oidc.Answer{Name: "ours", State: answer.State, Code: "x"}},
 	} {
 		if who, _, err := w.Finish(t.Context(), c.cookie, c.answer); corp.KindOf(err) != corp.KindUnauthenticated || who != (oidc.Person{}) {
 			t.Errorf("%s: %+v, %v", name, who, err)
