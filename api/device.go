@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/genericcorp/corp"
+	"github.com/genericcorp/corp/identity"
 	"github.com/genericcorp/corp/postgres/door"
 )
 
@@ -72,5 +73,5 @@ func (a *API) answerDevice(ctx context.Context, who corp.Identity, in *approveIn
 	if err != nil {
 		return nil, err
 	}
-	return nil, pause(f.AnswerDevice(ctx, who, in.Body.Code, in.Body.WorkspaceID, !in.Body.Deny))
+	return nil, pause(f.AnswerDevice(ctx, who, identity.DeviceReply{Code: in.Body.Code, WorksIn: in.Body.WorkspaceID, Yes: !in.Body.Deny}, comesOf(ctx)))
 }

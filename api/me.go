@@ -108,12 +108,12 @@ func (a *API) deleteMe(ctx context.Context, who corp.Identity, _ *nothing) (*bod
 	return answer(deletionBody{at}, err)
 }
 
-func (a *API) changePassword(ctx context.Context, who corp.Identity, in *passwordInput) (*nothing, error) {
+func (a *API) changePassword(ctx context.Context, who corp.Identity, in *passwordInput) (*signedInOutput, error) {
 	f, err := a.flows()
 	if err != nil {
 		return nil, err
 	}
-	return nil, pause(f.ChangePassword(ctx, who, identity.Again{Password: in.Body.Password, Code: in.Body.Code}, in.Body.New, in.Body.EndKeys, comesOf(ctx)))
+	return a.admitted(f.ChangePassword(ctx, who, identity.Again{Password: in.Body.Password, Code: in.Body.Code}, in.Body.New, in.Body.EndKeys, comesOf(ctx)))
 }
 
 func (a *API) changeEmail(ctx context.Context, who corp.Identity, in *newEmailInput) (*nothing, error) {

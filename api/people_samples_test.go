@@ -46,7 +46,7 @@ var peopleSamples = map[string]func(t *testing.T, o *office, key string) []sampl
 	"beginDevice": plain,
 	"takeDevice": func(t *testing.T, o *office, _ string) []sample {
 		d := must[identity.NewDevice](t)(o.api.Identity.BeginDevice(t.Context(), identity.Caller{}))
-		if err := o.api.Identity.AnswerDevice(t.Context(), o.person(t, corp.RoleViewer).who(), d.Code, o.ws, true); err != nil {
+		if err := o.api.Identity.AnswerDevice(t.Context(), o.person(t, corp.RoleViewer).who(), identity.DeviceReply{Code: d.Code, WorksIn: o.ws, Yes: true}, identity.Caller{}); err != nil {
 			t.Fatal(err)
 		}
 		return one(sample{body: deviceRequest{d.Secret}})
@@ -57,7 +57,7 @@ var peopleSamples = map[string]func(t *testing.T, o *office, key string) []sampl
 	},
 	"finishElsewhere": func(t *testing.T, o *office, _ string) []sample {
 		query, cookie := o.elsewhere(t)
-		return one(sample{query: query, header: map[string]string{"Cookie": cookie}})
+		return one(sample{path: map[string]string{"issuer": "ours"}, query: query, header: map[string]string{"Cookie": cookie}})
 	},
 	"signOut": plain,
 	"stepUp": func(*testing.T, *office, string) []sample {

@@ -89,7 +89,11 @@ func (o *office) person(tb testing.TB, role corp.Role) signedUp {
 func (o *office) session(tb testing.TB, id corp.UserID) (session corp.SessionID, access, refresh string) {
 	tb.Helper()
 	secret, session := corp.NewSecret(corp.KeyPrefixRefresh), corp.NewID[corp.SessionID]()
-	_, err := o.api.People.Of(id).SignIn(tb.Context(), people.Proof{Vouched: true}, people.NewSession{
+	account, err := o.api.People.Of(id).Credentials(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, err = o.api.People.Of(id).SignIn(tb.Context(), people.Proof{Password: account.PasswordHash}, people.NewSession{
 		ID: session, Kind: corp.SessionCLI, Refresh: o.ring.Hash(secret), WorksIn: o.ws, Address: "127.0.0.1", UserAgent: "test", Idle: time.Hour, Lasts: time.Hour,
 	})
 	if err != nil {

@@ -117,9 +117,10 @@ func (c *Client) DeleteMe(ctx context.Context) (Deletion, error) {
 	return fetch[Deletion](ctx, c, request{method: http.MethodDelete, path: "/v1/me"})
 }
 
-// ChangePassword changes one's password, and ends all other sessions.
-func (c *Client) ChangePassword(ctx context.Context, ask PasswordRequest) error {
-	return c.call(ctx, request{method: http.MethodPost, path: "/v1/me/password", body: ask}, nil)
+// ChangePassword changes one's password and ends all sessions. What it returns follows
+// the one that asked.
+func (c *Client) ChangePassword(ctx context.Context, ask PasswordRequest) (SignedIn, error) {
+	return fetch[SignedIn](ctx, c, request{method: http.MethodPost, path: "/v1/me/password", body: ask})
 }
 
 // ChangeEmail has a mail sent to another address, to confirm it.

@@ -50,51 +50,58 @@ func (f *Flows) Rename(ctx context.Context, who corp.Identity, name string) (cor
 }
 
 // ConfirmReset sets a new password with a link, ends all sessions, unlinks all accounts
-// elsewhere, and tells the person. It signs nobody in: a second factor is still asked for at the next sign-in.
-func (f *Flows) ConfirmReset(ctx context.Context, token, fresh string, endKeys bool, from Caller) error {
+// elsewhere, and tells the person. It signs nobody in: a second factor is still asked for at the next sign-in,
+// which the note for the browser lets nobody hold up.
+func (f *Flows) ConfirmReset(ctx context.Context, token, fresh string, endKeys bool, from Caller) (note string, err error) {
 	hash, err := f.link(token)
 	if err != nil {
-		return err
+		return "", err
 	}
 	link, ok, err := f.People.Link(ctx, hash)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !ok || link.Purpose != people.PurposeReset || link.Person.IsZero() {
-		return linkGone()
+		return "", linkGone()
 	}
 	elsewhere, err := f.People.Of(link.Person).Identities(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := f.setPassword(ctx, link.Person, link.Email, fresh, people.PasswordChange{Link: hash, EndKeys: endKeys}); err != nil {
-		return err
+		return "", err
 	}
-	f.attempt(link.Email, from).passed(ctx)
+	f.attempt(link.Email, "", from).passed(ctx)
 	what := []string{"A new password was set for your account, with a link from a mail."}
 	for _, i := range elsewhere {
 		what = append(what, "Your account at "+line(i.Issuer)+" was unlinked: sign in and link it again, if it is yours.")
 	}
 	f.notify(ctx, link.Email, strings.Join(what, "\n"), from)
-	return nil
+	return f.remember(link.Email), nil
 }
 
-// ChangePassword sets a new password and ends all other sessions. It needs a fresh
-// proof.
-func (f *Flows) ChangePassword(ctx context.Context, who corp.Identity, again Again, fresh string, endKeys bool, from Caller) error {
+// ChangePassword sets a new password and ends all sessions; who asks is given another
+// one, since somebody may have a copy of theirs. It needs a fresh proof.
+func (f *Flows) ChangePassword(ctx context.Context, who corp.Identity, again Again, fresh string, endKeys bool, from Caller) (in SignedIn, err error) {
 	if err := f.Fresh(ctx, who, again, from); err != nil {
-		return err
+		return in, err
 	}
-	account, err := f.People.Of(who.User).Credentials(ctx)
+	mine := f.People.Of(who.User)
+	account, err := mine.Credentials(ctx)
 	if err != nil {
-		return err
+		return in, err
 	}
-	err = f.setPassword(ctx, who.User, account.Email, fresh, people.PasswordChange{Was: account.PasswordHash, Keep: who.Session, EndKeys: endKeys})
+	asks, _, err := mine.Session(ctx, who.Session)
 	if err != nil {
-		return err
+		return in, err
+	}
+	s := f.newSession(asks.Kind, from)
+	err = f.setPassword(ctx, who.User, account.Email, fresh, people.PasswordChange{Was: account.PasswordHash, By: who.Session, Next: s.row, EndKeys: endKeys})
+	if err != nil {
+		return in, err
 	}
 	f.notify(ctx, account.Email, "The password of your account was changed.", from)
-	return nil
+	return f.signedIn(ctx, who.User, s)
 }
 
 func (f *Flows) setPassword(ctx context.Context, id corp.UserID, email, fresh string, c people.PasswordChange) (err error) {

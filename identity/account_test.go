@@ -31,13 +31,13 @@ func TestAResetSetsThePasswordOnceAndEndsAllSessions(t *testing.T) {
 	_, first := w.letterTo(t, s.email)
 	ok(t, w.Reset(t.Context(), s.email, from(t)))
 	_, link := w.letterTo(t, s.email)
-	want(t, w.ConfirmReset(t.Context(), link, "password1", false, from(t)), corp.KindInvalid, "")
-	ok(t, w.ConfirmReset(t.Context(), link, another, false, from(t)))
+	want(t, only(w.ConfirmReset(t.Context(), link, "password1", false, from(t))), corp.KindInvalid, "")
+	ok(t, only(w.ConfirmReset(t.Context(), link, another, false, from(t))))
 	if w.alive(t, s.in.Session) {
 		t.Error("a session outlasts the reset")
 	}
 	for _, spent := range []string{first, link} {
-		want(t, w.ConfirmReset(t.Context(), spent, good, false, from(t)), corp.KindNotFound, "link")
+		want(t, only(w.ConfirmReset(t.Context(), spent, good, false, from(t))), corp.KindNotFound, "link")
 	}
 	_, err := w.login(t, s.email, good, "")
 	want(t, err, corp.KindUnauthenticated, identity.CodeWrong)
@@ -61,13 +61,21 @@ func TestAnOldSessionProvesNothing(t *testing.T) {
 	stale(t, s.in.Session)
 	none, wrong, right := identity.Again{}, identity.Again{Password: another}, identity.Again{Password: good}
 	for name, try := range map[string]func(a identity.Again) error{
-		"password": func(a identity.Again) error { return w.ChangePassword(t.Context(), s.who, a, another, false, from(t)) },
-		"email":    func(a identity.Again) error { return w.ChangeEmail(t.Context(), s.who, a, unique("new"), from(t)) },
-		"factor":   func(a identity.Again) error { _, err := w.BeginFactor(t.Context(), s.who, a, from(t)); return err },
-		"drop":     func(a identity.Again) error { return w.DropFactor(t.Context(), s.who, a, from(t)) },
-		"codes":    func(a identity.Again) error { _, err := w.NewRecoveryCodes(t.Context(), s.who, a, from(t)); return err },
-		"delete":   func(a identity.Again) error { _, err := w.Delete(t.Context(), s.who, a, from(t)); return err },
-		"unlink":   func(a identity.Again) error { return w.UnlinkElsewhere(t.Context(), s.who, a, "x", "y", from(t)) },
+		"password": func(a identity.Again) error {
+			_, err := w.ChangePassword(t.Context(), s.who, a, another, false, from(t))
+			return err
+		},
+		"device": func(a identity.Again) error {
+			d, err := w.BeginDevice(t.Context(), from(t))
+			ok(t, err)
+			return w.AnswerDevice(t.Context(), s.who, identity.DeviceReply{Code: d.Code, Yes: true, Again: a}, from(t))
+		},
+		"email":  func(a identity.Again) error { return w.ChangeEmail(t.Context(), s.who, a, unique("new"), from(t)) },
+		"factor": func(a identity.Again) error { _, err := w.BeginFactor(t.Context(), s.who, a, from(t)); return err },
+		"drop":   func(a identity.Again) error { return w.DropFactor(t.Context(), s.who, a, from(t)) },
+		"codes":  func(a identity.Again) error { _, err := w.NewRecoveryCodes(t.Context(), s.who, a, from(t)); return err },
+		"delete": func(a identity.Again) error { _, err := w.Delete(t.Context(), s.who, a, from(t)); return err },
+		"unlink": func(a identity.Again) error { return w.UnlinkElsewhere(t.Context(), s.who, a, "x", "y", from(t)) },
 	} {
 		if err := try(none); corp.KindOf(err) != corp.KindForbidden || !strings.Contains(err.Error(), "once more") {
 			t.Errorf("%s without a proof: %v", name, err)
@@ -76,10 +84,57 @@ func TestAnOldSessionProvesNothing(t *testing.T) {
 		w.clock.Advance(2 * time.Hour)
 	}
 	key := corp.Identity{User: s.in.User, Actor: s.who.Actor}
-	want(t, w.ChangePassword(t.Context(), key, right, another, false, from(t)), corp.KindForbidden, "session_needed")
-	ok(t, w.ChangePassword(t.Context(), s.who, right, another, false, from(t)))
-	if w.alive(t, other.Session) || !w.alive(t, s.in.Session) {
+	_, err = w.ChangePassword(t.Context(), key, right, another, false, from(t))
+	want(t, err, corp.KindForbidden, "session_needed")
+	next, err := w.ChangePassword(t.Context(), s.who, right, another, false, from(t))
+	ok(t, err)
+	if w.alive(t, other.Session) || !w.alive(t, next.Session) {
 		t.Error("the sessions that go on are the wrong ones")
+	}
+	_, err = w.Delete(t.Context(), corp.Identity{User: next.User, Session: next.Session}, none, from(t))
+	want(t, err, corp.KindForbidden, "step_up")
+}
+
+// Whoever has a copy of somebody's session does not go on with them: not by its cookie, its
+// tokens or a device that it let in.
+// Attack case 20. Control: who changed the password goes on, and in the same workspace.
+func TestANewPasswordLeavesNoCopyOfASession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, kind := range []corp.SessionKind{corp.SessionBrowser, corp.SessionCLI} {
+		s := w.join(t, kind)
+		ws := workspace(t, w)
+		pgtest.New(t).Exec(t, `INSERT INTO members (workspace_id, user_id, role, created_by) VALUES ($1, $2, 'viewer', 'test')`, ws, s.in.User)
+		_, _, err := w.WorkIn(t.Context(), s.who, ws)
+		ok(t, err)
+		d, err := w.BeginDevice(t.Context(), from(t))
+		ok(t, err)
+		ok(t, w.AnswerDevice(t.Context(), s.who, identity.DeviceReply{Code: d.Code, Yes: true}, from(t)))
+
+		in, err := w.ChangePassword(t.Context(), s.who, identity.Again{}, another, false, s.from)
+		ok(t, err)
+		_, err = w.people.ByCookie(t.Context(), w.ring.Hash(s.in.Cookie))
+		want(t, err, corp.KindUnauthenticated, "")
+		_, err = w.Refresh(t.Context(), s.in.Refresh)
+		want(t, err, corp.KindUnauthenticated, "")
+		_, err = w.people.BySession(t.Context(), s.in.Session)
+		want(t, err, corp.KindUnauthenticated, "")
+		_, err = w.TakeDevice(t.Context(), d.Secret, from(t))
+		want(t, err, corp.KindConflict, identity.CodeOver)
+
+		var who people.SignedIn
+		if kind == corp.SessionBrowser {
+			who, err = w.people.ByCookie(t.Context(), w.ring.Hash(in.Cookie))
+		} else {
+			who, err = w.people.BySession(t.Context(), in.Session)
+		}
+		if err != nil || who.User != s.in.User || who.Workspace != ws {
+			t.Errorf("%s: %+v, %v", kind, who, err)
+		}
+		if kind == corp.SessionCLI {
+			_, err = w.Refresh(t.Context(), in.Refresh)
+			ok(t, err)
+		}
 	}
 }
 
@@ -94,7 +149,7 @@ func TestAnAddressChangesWhenTheNewOneIsRead(t *testing.T) {
 	want(t, w.ConfirmEmail(t.Context(), eve.who, link, from(t)), corp.KindNotFound, "link")
 	ok(t, w.ConfirmEmail(t.Context(), s.who, link, s.from))
 	want(t, w.ConfirmEmail(t.Context(), s.who, link, s.from), corp.KindNotFound, "link")
-	want(t, w.ConfirmReset(t.Context(), reset, another, false, from(t)), corp.KindNotFound, "link")
+	want(t, only(w.ConfirmReset(t.Context(), reset, another, false, from(t))), corp.KindNotFound, "link")
 	_, err := w.login(t, s.email, good, "")
 	want(t, err, corp.KindUnauthenticated, "")
 	_, err = w.login(t, fresh, good, "")

@@ -75,13 +75,27 @@ func (f *Flows) Device(ctx context.Context, who corp.Identity, typed string) (Wa
 	return Waiting{address, agent}, err
 }
 
-// AnswerDevice lets a command line in as this person, or turns it away.
-func (f *Flows) AnswerDevice(ctx context.Context, who corp.Identity, typed string, ws corp.WorkspaceID, yes bool) error {
-	hash, err := f.deviceCode(ctx, who, typed)
+// DeviceReply is what a person says of a command line that asks to be let in.
+type DeviceReply struct {
+	Code    string
+	WorksIn corp.WorkspaceID // one of the person's, when zero
+	Yes     bool
+	Again   Again
+}
+
+// AnswerDevice lets a command line in as this person, or turns it away. To let it in
+// needs a fresh proof: what is let in outlasts the session that does.
+func (f *Flows) AnswerDevice(ctx context.Context, who corp.Identity, r DeviceReply, from Caller) error {
+	hash, err := f.deviceCode(ctx, who, r.Code)
 	if err != nil {
 		return err
 	}
-	return f.People.Of(who.User).AnswerDevice(ctx, hash, who.Session, ws, yes)
+	if r.Yes {
+		if err := f.Fresh(ctx, who, r.Again, from); err != nil {
+			return err
+		}
+	}
+	return f.People.Of(who.User).AnswerDevice(ctx, hash, who.Session, r.WorksIn, r.Yes)
 }
 
 // deviceCode reads a typed code. Who is signed in may guess, but not often.
@@ -89,7 +103,7 @@ func (f *Flows) deviceCode(ctx context.Context, who corp.Identity, typed string)
 	if who.Session.IsZero() {
 		return nil, needsSession()
 	}
-	if err := f.take(ctx, "{"+who.User.String()+"}:device-codes", guesses); err != nil {
+	if err := f.take(ctx, "{"+who.User.String()+"}:device-codes", devices); err != nil {
 		return nil, err
 	}
 	canonical, ok := readCode(typed)

@@ -26,8 +26,8 @@ func TestADeviceIsLetInByAPersonOnce(t *testing.T) {
 	if err != nil || at.Address != theirs.Address.String() {
 		t.Errorf("%+v, %v", at, err)
 	}
-	ok(t, w.AnswerDevice(t.Context(), s.who, " "+strings.ReplaceAll(d.Code, "-", ""), corp.WorkspaceID{}, true))
-	want(t, w.AnswerDevice(t.Context(), s.who, d.Code, corp.WorkspaceID{}, true), corp.KindNotFound, "")
+	ok(t, w.AnswerDevice(t.Context(), s.who, identity.DeviceReply{Code: " " + strings.ReplaceAll(d.Code, "-", ""), Yes: true}, from(t)))
+	want(t, w.AnswerDevice(t.Context(), s.who, identity.DeviceReply{Code: d.Code, Yes: true}, from(t)), corp.KindNotFound, "")
 	in, err := w.TakeDevice(t.Context(), d.Secret, theirs)
 	ok(t, err)
 	if in.User != s.in.User || in.Access == "" || in.Refresh == "" || in.Cookie != "" {
@@ -43,15 +43,15 @@ func TestADeviceIsTurnedAwayOrRunsOut(t *testing.T) {
 	s := w.join(t, corp.SessionBrowser)
 	d, err := w.BeginDevice(t.Context(), from(t))
 	ok(t, err)
-	want(t, w.AnswerDevice(t.Context(), s.who, d.Code, workspace(t, w), true), corp.KindNotFound, "")
-	ok(t, w.AnswerDevice(t.Context(), s.who, d.Code, corp.WorkspaceID{}, false))
+	want(t, w.AnswerDevice(t.Context(), s.who, identity.DeviceReply{Code: d.Code, WorksIn: workspace(t, w), Yes: true}, from(t)), corp.KindNotFound, "")
+	ok(t, w.AnswerDevice(t.Context(), s.who, identity.DeviceReply{Code: d.Code}, from(t)))
 	_, err = w.TakeDevice(t.Context(), d.Secret, from(t))
 	want(t, err, corp.KindConflict, identity.CodeDenied)
 
 	late, err := w.BeginDevice(t.Context(), from(t))
 	ok(t, err)
 	pgtest.New(t).Exec(t, `UPDATE device_codes SET expires_at = now() WHERE hash = $1`, w.ring.Hash(late.Secret))
-	want(t, w.AnswerDevice(t.Context(), s.who, late.Code, corp.WorkspaceID{}, true), corp.KindNotFound, "")
+	want(t, w.AnswerDevice(t.Context(), s.who, identity.DeviceReply{Code: late.Code, Yes: true}, from(t)), corp.KindNotFound, "")
 	_, err = w.TakeDevice(t.Context(), late.Secret, from(t))
 	want(t, err, corp.KindConflict, identity.CodeOver)
 	for _, bad := range []string{"", d.Code, corp.NewSecret(corp.KeyPrefixDevice), corp.NewSecret(corp.KeyPrefixRefresh)} {
@@ -75,13 +75,13 @@ func TestWhoAsksTooOftenIsSlowedAndWhoGuessesIsStopped(t *testing.T) {
 	w.clock.Advance(5 * time.Second)
 	_, err = w.TakeDevice(t.Context(), d.Secret, from(t))
 	want(t, err, corp.KindConflict, identity.CodePending)
-	for range 10 {
+	for range 20 {
 		_, err := w.Device(t.Context(), s.who, "BBBB-BBBB")
 		want(t, err, corp.KindNotFound, "")
 	}
 	_, err = w.Device(t.Context(), s.who, d.Code)
 	want(t, err, corp.KindLimit, identity.CodePause)
-	want(t, w.AnswerDevice(t.Context(), corp.Identity{User: s.in.User}, d.Code, corp.WorkspaceID{}, true), corp.KindForbidden, "session_needed")
+	want(t, w.AnswerDevice(t.Context(), corp.Identity{User: s.in.User}, identity.DeviceReply{Code: d.Code, Yes: true}, from(t)), corp.KindForbidden, "session_needed")
 }
 
 // Whoever holds a stolen session must not have it outlive its end, nor its last proof,
@@ -93,7 +93,7 @@ func TestADeviceIsNoMoreThanTheSessionThatLetItIn(t *testing.T) {
 		t.Helper()
 		d, err := w.BeginDevice(t.Context(), from(t))
 		ok(t, err)
-		ok(t, w.AnswerDevice(t.Context(), by.who, d.Code, corp.WorkspaceID{}, true))
+		ok(t, w.AnswerDevice(t.Context(), by.who, identity.DeviceReply{Code: d.Code, Yes: true}, from(t)))
 		return d.Secret
 	}
 	for name, end := range map[string]func(someone) error{
@@ -101,7 +101,7 @@ func TestADeviceIsNoMoreThanTheSessionThatLetItIn(t *testing.T) {
 		"a new password": func(s someone) error {
 			ok(t, w.Reset(t.Context(), s.email, from(t)))
 			_, link := w.letterTo(t, s.email)
-			return w.ConfirmReset(t.Context(), link, another, false, s.from)
+			return only(w.ConfirmReset(t.Context(), link, another, false, s.from))
 		},
 		"account deleted": func(s someone) error { _, err := w.Delete(t.Context(), s.who, identity.Again{}, s.from); return err },
 		"disabled":        func(s someone) error { return w.people.System("test").Disable(t.Context(), s.in.User, true) },
@@ -115,8 +115,9 @@ func TestADeviceIsNoMoreThanTheSessionThatLetItIn(t *testing.T) {
 		}
 	}
 	s := w.join(t, corp.SessionBrowser)
+	secret := letIn(s)
 	stale(t, s.in.Session)
-	in, err := w.TakeDevice(t.Context(), letIn(s), from(t))
+	in, err := w.TakeDevice(t.Context(), secret, from(t))
 	ok(t, err)
 	who := corp.Identity{User: in.User, Session: in.Session}
 	_, err = w.Delete(t.Context(), who, identity.Again{}, s.from)

@@ -60,7 +60,7 @@ func (f *Flows) FinishElsewhere(ctx context.Context, cookie string, got oidc.Ans
 		in, err = f.newElsewhere(ctx, person, s)
 		return in, false, err
 	}
-	tookBack, err := f.People.Of(account.ID).SignIn(ctx, people.Proof{Vouched: true}, s.row)
+	tookBack, err := f.People.Of(account.ID).SignIn(ctx, people.Proof{Issuer: person.Issuer, Subject: person.Subject}, s.row)
 	if err != nil {
 		return in, false, uniform(err)
 	}
@@ -84,14 +84,14 @@ func (f *Flows) joinByEmail(ctx context.Context, person oidc.Person, from Caller
 	if err != nil {
 		return people.Account{}, false, &corp.Error{Kind: corp.KindForbidden, Code: "email_unverified", Message: "The provider does not say that your address is verified.", Hint: "Verify it there, or register here with your address and link the provider in your account."}
 	}
+	if !person.TrustEmail { // nor asked who has an account
+		return people.Account{}, false, &corp.Error{Kind: corp.KindForbidden, Code: "link_first", Message: "This provider does not sign you in yet.", Hint: "Sign in with your password, or register with your address, and link the provider in your account."}
+	}
 	account, known, err := f.People.ByEmail(ctx, email)
-	if err != nil || !known && person.TrustEmail {
+	if err != nil || !known {
 		return account, false, err
 	}
-	if !known {
-		return account, false, &corp.Error{Kind: corp.KindForbidden, Code: "register_first", Message: "This provider signs in people who have an account here already.", Hint: "Register with your address, and link the provider in your account."}
-	}
-	if !person.TrustEmail || account.TOTP != nil || account.Disabled {
+	if account.TOTP != nil || account.Disabled {
 		return account, false, &corp.Error{Kind: corp.KindForbidden, Code: "link_first", Message: "There is an account with this address already, and the provider does not sign it in yet.", Hint: "Sign in with your password, and link the provider in your account."}
 	}
 	if err := f.People.Of(account.ID).LinkIdentity(ctx, corp.SessionID{}, person.Issuer, person.Subject, email); err != nil {

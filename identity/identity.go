@@ -95,6 +95,7 @@ func New(c Config) (*Flows, error) {
 type Caller struct {
 	Address   netip.Addr
 	UserAgent string
+	Note      string // that a browser keeps, as SignedIn gave it; "" for none
 }
 
 func (c Caller) address() string {

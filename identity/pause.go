@@ -21,10 +21,11 @@ func (p *PauseError) Error() string { return "a pause of " + p.For.String() }
 const CodePause = "rate_limited"
 
 func paused(wait time.Duration) error {
-	return &corp.Error{
-		Kind: corp.KindLimit, Code: CodePause, Err: &PauseError{wait},
-		Message: "There were too many attempts.", Hint: fmt.Sprintf("Try again in %d seconds.", int64(math.Ceil(wait.Seconds()))),
+	after := "a second"
+	if s := math.Ceil(wait.Seconds()); s > 1 {
+		after = fmt.Sprintf("%.0f seconds", s)
 	}
+	return &corp.Error{Kind: corp.KindLimit, Code: CodePause, Err: &PauseError{wait}, Message: "There were too many attempts.", Hint: "Try again in " + after + "."}
 }
 
 // What is admitted before anything is computed; nothing while a shared store is down. A hash takes 30 ms of a processor,
@@ -42,38 +43,48 @@ var (
 	letters     = limit.Policy{Name: "letters", Quota: 30, Window: time.Hour, Burst: 12, FailClosed: true}
 	// Invitations to one address, whichever workspaces send them.
 	invitations = limit.Policy{Name: "invitations", Quota: 6, Window: time.Hour, Burst: 6, FailClosed: true}
-	// How often a device may ask, and a person guess the code of one, or of a new factor.
+	// How often a device may ask, and a person guess the code of one, or of a new factor. A
+	// device's is read four times when a proof is asked for.
 	polls   = limit.Policy{Name: "device-polls", Quota: 30, Window: time.Minute, Burst: 3, FailClosed: true}
+	devices = limit.Policy{Name: "device-codes", Quota: 60, Window: time.Hour, Burst: 20, FailClosed: true}
 	guesses = limit.Policy{Name: "codes", Quota: 30, Window: time.Hour, Burst: 10, FailClosed: true}
 )
 
 // try is one attempt to prove something about an account.
 type try struct {
 	f       *Flows
-	here    string // the account from this network: grows from the first failure
-	account string // the account from everywhere
+	here    string // the account from this network, or a known browser: grows from the first failure
+	account string // the account from everywhere; "" for a known browser
 	network string // "" where nobody knows it: behind a proxy that is not trusted all come from one
 }
 
-func (f *Flows) attempt(email string, from Caller) try {
+// attempt is one at the account of an address. Known is what the browser or the session is
+// called in which its owner was before; "" for a stranger's.
+func (f *Flows) attempt(email, known string, from Caller) try {
 	account := f.digest(email)
-	t := try{f: f, here: limit.NetworkKey(from.Address, "sign-in:"+account), account: "{" + account + "}:sign-in"}
+	t := try{f: f, here: limit.NetworkKey(from.Address, "sign-in:"+account)}
 	if from.known() {
 		t.network = limit.NetworkKey(from.Address, "sign-in-network")
+	}
+	if t.account = "{" + account + "}:sign-in"; known != "" {
+		t.here, t.account = t.account+":"+known, ""
 	}
 	return t
 }
 
-// known says whether the address is that of who asks, and not of a proxy beside us.
-func (c Caller) known() bool { return c.Address.IsValid() && !c.Address.Unmap().IsLoopback() }
-
-// wide are the pauses that begin only after many mistakes.
+// wide are the pauses that grow only after many mistakes, and are for strangers.
 func (t try) wide() []string {
-	if t.network == "" {
+	switch {
+	case t.account == "":
+		return nil
+	case t.network == "":
 		return []string{t.account}
 	}
 	return []string{t.account, t.network}
 }
+
+// known says whether the address is that of who asks, and not of a proxy beside us.
+func (c Caller) known() bool { return c.Address.IsValid() && !c.Address.Unmap().IsLoopback() }
 
 // admit asks every pause before anything is computed, and counts the attempt.
 func (t try) admit(ctx context.Context) error {
@@ -91,7 +102,7 @@ func (t try) admit(ctx context.Context) error {
 // waits returns a limit error while a pause lasts, and an unavailable one when nobody
 // can say.
 func (t try) waits(ctx context.Context) error {
-	for _, key := range append(t.wide(), t.here) {
+	for _, key := range append([]string{t.here}, t.wide()...) {
 		wait, err := t.f.Backoff.Wait(ctx, key)
 		if err != nil {
 			return fmt.Errorf("ask the back-off: %w", err)
@@ -125,7 +136,11 @@ func (t try) failed(ctx context.Context) error {
 // passed notes that it was right, and done: a pause that cannot be ended ends by itself.
 // The network's stays: else whoever has one account could go on with everybody else's.
 func (t try) passed(ctx context.Context) {
-	for _, key := range []string{t.here, t.account} {
+	ended := []string{t.here}
+	if t.account != "" {
+		ended = append(ended, t.account)
+	}
+	for _, key := range ended {
 		if err := t.f.Backoff.Clear(ctx, key); err != nil {
 			t.f.Logger.WarnContext(ctx, "a pause outlasts a proof that was right", "error", err)
 		}

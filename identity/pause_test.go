@@ -39,10 +39,14 @@ func TestOnlyAProofThatIsUsedUpEndsAPause(t *testing.T) {
 			w.clock.Advance(pause())
 		}
 	}
-	want(t, w.Fresh(t.Context(), s.who, identity.Again{Password: good, Code: "aaaa-aaaa-aaaa-aaaa"}, here), corp.KindForbidden, identity.CodeWrong)
+	_, err := w.SignIn(t.Context(), identity.Login{Email: s.email, Password: good, Code: "aaaa-aaaa-aaaa-aaaa"}, here)
+	want(t, err, corp.KindUnauthenticated, identity.CodeWrong)
 	if longest := pause(); longest != time.Minute {
 		t.Errorf("after nine wrong codes a pause of %s", longest)
 	}
+	again := identity.Again{Password: good, Code: "aaaa-aaaa-aaaa-aaaa"}
+	want(t, w.Fresh(t.Context(), s.who, again, here), corp.KindForbidden, identity.CodeWrong)
+	want(t, w.Fresh(t.Context(), s.who, again, from(t)), corp.KindLimit, identity.CodePause)
 }
 
 // Those who guess side by side are held up by the first who is wrong.

@@ -132,7 +132,9 @@ func (f *Flows) join(ctx context.Context, n Newcomer, u people.NewUser, email st
 	if err := f.People.Of(id).Join(ctx, u, s.row); err != nil {
 		return SignedIn{}, err
 	}
-	return f.signedIn(ctx, id, s)
+	in, err := f.signedIn(ctx, id, s)
+	in.Note = f.remember(email)
+	return in, err
 }
 
 // link returns the hash of a link's secret; what is not one is refused unasked.

@@ -84,7 +84,7 @@ func TestALinkIsGoodForItsPurposeOnly(t *testing.T) {
 	ok(t, w.ChangeEmail(t.Context(), s.who, identity.Again{}, fresh, from(t)))
 	_, change := w.letterTo(t, fresh)
 	for _, token := range []string{verify, change} {
-		want(t, w.ConfirmReset(t.Context(), token, another, false, from(t)), corp.KindNotFound, "link")
+		want(t, only(w.ConfirmReset(t.Context(), token, another, false, from(t))), corp.KindNotFound, "link")
 	}
 	for _, token := range []string{reset, "", "gc_link_x", corp.NewSecret(corp.KeyPrefixLink), corp.NewSecret(corp.KeyPrefixRefresh), s.in.Refresh, s.in.Access} {
 		_, err := w.Verify(t.Context(), identity.Newcomer{Token: token, Password: good, Name: "Eve"}, from(t))

@@ -132,7 +132,8 @@ func (f *Flows) proveAgain(ctx context.Context, who corp.Identity, again Again, 
 	if err != nil {
 		return err
 	}
-	err = f.prove(ctx, account.Email, again.Password, again.Code, from, func(_ people.Account, proof people.Proof) error { return use(proof) })
+	t := f.attempt(account.Email, who.Session.String(), from)
+	err = f.prove(ctx, t, account.Email, again.Password, again.Code, func(_ people.Account, proof people.Proof) error { return use(proof) })
 	if codeOf(err) == CodeWrong {
 		// They are signed in: that a client would take for having to sign in anew.
 		return &corp.Error{Kind: corp.KindForbidden, Code: CodeWrong, Field: "password", Message: "The password or the code is not right.", Hint: "Check them; a code can be used once."}

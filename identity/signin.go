@@ -19,6 +19,7 @@ type SignedIn struct {
 	Session   corp.SessionID
 	Cookie    string        // of a browser
 	Lasts     time.Duration // of the cookie
+	Note      string        // for a browser to keep and bring along to the next sign-in
 	Access    string        // of a command line
 	ExpiresIn time.Duration // of the access token
 	Refresh   string
@@ -50,7 +51,8 @@ func (f *Flows) SignIn(ctx context.Context, l Login, from Caller) (SignedIn, err
 	var user corp.UserID
 	var tookBack bool
 	s := f.newSession(l.Kind, from)
-	err = f.prove(ctx, email, l.Password, l.Code, from, func(account people.Account, proof people.Proof) (err error) {
+	t := f.attempt(email, f.recall(email, from.Note), from)
+	err = f.prove(ctx, t, email, l.Password, l.Code, func(account people.Account, proof people.Proof) (err error) {
 		user = account.ID
 		tookBack, err = f.People.Of(user).SignIn(ctx, proof, s.row)
 		return err
@@ -59,15 +61,14 @@ func (f *Flows) SignIn(ctx context.Context, l Login, from Caller) (SignedIn, err
 		return SignedIn{}, err
 	}
 	in, err := f.signedIn(ctx, user, s)
-	in.TookBack = tookBack
+	in.TookBack, in.Note = tookBack, f.remember(email)
 	return in, err
 }
 
 // prove checks password and code of whoever has an address, known or not: pauses,
 // look-up, hash, code. Use is the transaction that the proof is for, and uses it up;
 // only then was the attempt right.
-func (f *Flows) prove(ctx context.Context, email, secret, code string, from Caller, use func(people.Account, people.Proof) error) error {
-	t := f.attempt(email, from)
+func (f *Flows) prove(ctx context.Context, t try, email, secret, code string, use func(people.Account, people.Proof) error) error {
 	if err := t.admit(ctx); err != nil {
 		return err
 	}

@@ -83,6 +83,9 @@ func from(t *testing.T) identity.Caller {
 	return identity.Caller{Address: netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, b[0], b[1], b[2], b[3], 15: b[4]}), UserAgent: "corp/test"}
 }
 
+// only is whether something that also returns a text failed.
+func only(_ string, err error) error { return err }
+
 func unique(name string) string { return strings.ToLower(name + "-" + rand.Text() + "@example.com") }
 
 var secret = regexp.MustCompile(`=(gc_link_[0-9A-Za-z]+)`)

@@ -407,6 +407,7 @@ func pausesForgotten(t *testing.T, s counts, c *stage.Clock) {
 }
 
 func kindsApart(t *testing.T, s counts, _ *stage.Clock) {
+	t.Helper()
 	const key = "{2001:db8::/64}:sign-in"
 	p := limit.Policy{Name: "sign-in", Quota: 60, Window: time.Hour, Burst: 2}
 	take := func() limit.State {

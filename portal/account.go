@@ -70,11 +70,14 @@ func (p *Portal) rename(ctx context.Context, v api.Visit) (api.Reply, error) {
 
 func (p *Portal) changePassword(ctx context.Context, v api.Visit) (api.Reply, error) {
 	form := v.Request.PostForm
-	err := p.flows.ChangePassword(ctx, v.Who, again(v), form.Get("new"), form.Get("end_keys") != "", v.From)
+	in, err := p.flows.ChangePassword(ctx, v.Who, again(v), form.Get("new"), form.Get("end_keys") != "", v.From)
+	if err == nil {
+		return p.welcome(in, "/account?done=password"), nil
+	}
 	if corp.KindOf(err) == corp.KindInvalid {
 		err = field(err, "password", "new") // the one that is not good enough
 	}
-	return p.done(ctx, v, "password", "password", err)
+	return p.account(ctx, v, "password", err)
 }
 
 func (p *Portal) changeEmail(ctx context.Context, v api.Visit) (api.Reply, error) {

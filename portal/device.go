@@ -15,6 +15,8 @@ type terminal struct {
 	Me         string
 	Workspaces []corp.Membership
 	Current    corp.WorkspaceID
+	Proof      bool // is asked for
+	Factor     bool // with it
 }
 
 func (p *Portal) devicePage(ctx context.Context, v api.Visit) (api.Reply, error) {
@@ -40,7 +42,7 @@ func (p *Portal) asksIn(ctx context.Context, v api.Visit, code string, failed er
 	if unknown != nil {
 		return p.problem(v, unknown), unknown
 	}
-	return p.answer(v, screen{view: "device", Title: "Let a command line in", Data: terminal{waiting, code, me.User.Email, open(me.Workspaces), v.Who.Workspace}}, "device", err)
+	return p.answer(v, screen{view: "device", Title: "Let a command line in", Data: terminal{waiting, code, me.User.Email, open(me.Workspaces), v.Who.Workspace, codeOf(err) != "", me.User.SecondFactor}}, "device", err)
 }
 
 // open are the workspaces that can be worked in.
@@ -56,13 +58,13 @@ func open(all []corp.Membership) (those []corp.Membership) {
 func (p *Portal) answerDevice(ctx context.Context, v api.Visit) (api.Reply, error) {
 	form := v.Request.PostForm
 	yes := form.Get("answer") == "yes"
-	var ws corp.WorkspaceID
+	reply := identity.DeviceReply{Code: form.Get("code"), Yes: yes, Again: identity.Again{Password: form.Get("password"), Code: form.Get("factor")}}
 	var err error
 	if id := form.Get("workspace"); id != "" && yes {
-		ws, err = corp.ParseID[corp.WorkspaceID](id)
+		reply.WorksIn, err = corp.ParseID[corp.WorkspaceID](id)
 	}
 	if err == nil {
-		err = p.flows.AnswerDevice(ctx, v.Who, form.Get("code"), ws, yes)
+		err = field(p.flows.AnswerDevice(ctx, v.Who, reply, v.From), "code", "factor") // "code" is the device's here
 	}
 	if err != nil {
 		return p.asksIn(ctx, v, form.Get("code"), err)

@@ -81,11 +81,11 @@ func (p *Portal) askReset(ctx context.Context, v api.Visit) (api.Reply, error) {
 
 func (p *Portal) reset(ctx context.Context, v api.Visit) (api.Reply, error) {
 	form := v.Request.PostForm
-	err := p.flows.ConfirmReset(ctx, form.Get("token"), form.Get("password"), form.Get("end_keys") != "", v.From)
+	note, err := p.flows.ConfirmReset(ctx, form.Get("token"), form.Get("password"), form.Get("end_keys") != "", v.From)
 	if err != nil {
 		return p.opened(ctx, v, screen{view: "reset", Title: "Set a new password"}, people.PurposeReset, "reset", err)
 	}
-	return lead("/sign-in?done=reset", p.gone("")), nil
+	return lead("/sign-in?done=reset", p.gone(""), p.cookie(known, note, knownLasts)), nil
 }
 
 func (p *Portal) invitationPage(ctx context.Context, v api.Visit) (api.Reply, error) {

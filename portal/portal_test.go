@@ -2,6 +2,7 @@ package portal_test
 
 import (
 	"encoding/base32"
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/genericcorp/corp/identity"
 	"github.com/genericcorp/corp/identity/otp"
+	"github.com/genericcorp/corp/postgres/pgtest"
 )
 
 func TestSomebodySignsUpInAndOut(t *testing.T) {
@@ -161,6 +163,15 @@ func TestACommandLineIsLetInByWhoSeesItsCode(t *testing.T) {
 	turned, err := w.BeginDevice(t.Context(), from)
 	ok(t, err)
 	b.post("/device", "code", turned.Code, "answer", "no").shows(200, "/device", "turned away")
+
+	late, err := w.BeginDevice(t.Context(), from)
+	ok(t, err)
+	pgtest.New(t).Exec(t, `UPDATE sessions SET auth_at = now() - interval '1 hour' WHERE user_id = (SELECT user_id FROM users WHERE email = $1)`, email)
+	if b.open("/device?code=" + late.Code); strings.Contains(b.page, "Your password") {
+		t.Error("a password is asked for before it is known to be needed")
+	}
+	b.post("/device", "code", late.Code, "answer", "yes").shows(403, "/device", "once more", "Your password", late.Code)
+	b.post("/device", "code", late.Code, "answer", "yes", "password", good).shows(200, "/device", "is signed in")
 }
 
 func TestAnAccountElsewhereSignsIn(t *testing.T) {
@@ -172,7 +183,7 @@ func TestAnAccountElsewhereSignsIn(t *testing.T) {
 	b.site = "same-origin"
 	b.open("/sign-in/elsewhere/acme").shows(200, "/account", "Somebody New")
 	b.post("/sign-out").shows(200, "/sign-in")
-	b.open("/sign-in/elsewhere/back?state=x&code=y").shows(b.status, "/sign-in/elsewhere/back")
+	b.open("/sign-in/elsewhere/back/acme?state=x&code=y").shows(b.status, "/sign-in/elsewhere/back/acme")
 	if b.status < 400 {
 		t.Errorf("what did not begin here ends here: %d", b.status)
 	}
@@ -220,13 +231,15 @@ func TestEveryPageIsClosedToScriptsFramesAndCaches(t *testing.T) {
 	}
 	site, err := url.Parse(w.url)
 	ok(t, err)
-	if len(b.http.Jar.Cookies(site)) != 1 {
+	if len(b.http.Jar.Cookies(site)) != 2 { // the session, and the note of who signed in
 		t.Errorf("cookies: %v", b.http.Jar.Cookies(site))
 	}
 	b.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	b.post("/sign-in", "email", email, "password", good)
-	if set := b.header.Get("Set-Cookie"); !strings.Contains(set, "; HttpOnly") || !strings.Contains(set, "; SameSite=Lax") {
-		t.Errorf("the cookie: %q", set)
+	for _, set := range b.header.Values("Set-Cookie") {
+		if !strings.Contains(set, "; HttpOnly") || !strings.Contains(set, "; SameSite=Lax") {
+			t.Errorf("the cookie: %q", set)
+		}
 	}
 }
 
@@ -293,4 +306,21 @@ func TestWhoIsSignedInCountsLikeAStranger(t *testing.T) {
 	if other.post("/sign-in", "email", theirs, "password", good); other.status >= 400 {
 		t.Errorf("somebody else of another network: %d", other.status)
 	}
+}
+
+// Attack case 59. Control: a stranger with the right password is paused.
+func TestABrowserThatSignedInBeforeIsNotKeptOut(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	b, email := w.join(t, "Ada")
+	b.from = "192.0.2.77"
+	b.post("/sign-out").shows(200, "/sign-in")
+	stranger := w.browser(t)
+	for i := range 30 {
+		stranger.from = fmt.Sprintf("203.0.%d.9", i)
+		stranger.post("/sign-in", "email", email, "password", another)
+	}
+	stranger.from = "198.51.100.4"
+	stranger.post("/sign-in", "email", email, "password", good).shows(429, "/sign-in", "too many attempts")
+	b.post("/sign-in", "email", email, "password", good).shows(200, "/account")
 }

@@ -61,7 +61,7 @@ type screen struct {
 }
 
 // secrets are the fields that no page shows again.
-var secrets = []string{"password", "new", "code"}
+var secrets = []string{"password", "new", "code", "factor"}
 
 // with adds an error, and what was typed in the form that it is about.
 func (s screen) with(v api.Visit, form string, err error) screen {

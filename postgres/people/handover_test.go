@@ -97,7 +97,7 @@ func TestAWorkspaceIsHandedOverToAMemberWhoStays(t *testing.T) {
 	member(t, s, ws, second, corp.RoleOwner)
 	wantKind(t, w.HandOver(ctx, "x", owner.id, heir.id), corp.KindConflict, "heir_leaves") // whoever else owns it
 	ok(t, w.RemoveMember(ctx, "x", corp.RoleOwner, second.id))
-	must(s.Of(heir.id).SignIn(ctx, people.Proof{Vouched: true}, cli(hash())))(t)
+	must(s.Of(heir.id).SignIn(ctx, people.Proof{Password: "argon:1"}, cli(hash())))(t)
 	ok(t, w.HandOver(ctx, "x", owner.id, heir.id))
 	refused(owner.id, heir.id, corp.KindForbidden, "")
 	if _, err := w.DeleteWorkspace(ctx, "x", owner.id, time.Hour); corp.KindOf(err) != corp.KindForbidden {

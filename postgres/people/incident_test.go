@@ -26,7 +26,7 @@ func TestEverybodyIsSignedOutWhileTheySignOut(t *testing.T) {
 		who := join(t, s)
 		for range 5 {
 			in := cli(hash())
-			must(s.Of(who.id).SignIn(ctx, people.Proof{Vouched: true}, in))(t)
+			must(s.Of(who.id).SignIn(ctx, people.Proof{Password: "argon:1"}, in))(t)
 			all = append(all, open{who, in.ID})
 		}
 	}

@@ -133,7 +133,11 @@ func TestSigningInAsksForEveryProof(t *testing.T) {
 	ok(t, try(people.Proof{Password: "argon:1", Upgrade: "argon:2"}))
 	wantKind(t, try(people.Proof{Password: "argon:1"}), corp.KindUnauthenticated, "not_proved") // it was upgraded meanwhile
 	wantKind(t, try(people.Proof{}), corp.KindUnauthenticated, "not_proved")
-	ok(t, try(people.Proof{Vouched: true}))
+	theirs := people.Proof{Issuer: "https://issuer.example.com", Subject: unique("ada")}
+	wantKind(t, try(theirs), corp.KindUnauthenticated, "not_proved")
+	ok(t, p.LinkIdentity(ctx, who.session, theirs.Issuer, theirs.Subject, who.email))
+	ok(t, try(theirs))
+	wantKind(t, try(people.Proof{Issuer: theirs.Issuer, Subject: "somebody else"}), corp.KindUnauthenticated, "not_proved")
 
 	secret, codes := []byte("sealed"), [][]byte{hash(), hash()}
 	ok(t, p.BeginSecondFactor(ctx, secret))
@@ -247,7 +251,7 @@ func TestSessionsAreTheirOwnersAlone(t *testing.T) {
 	ok(t, s.Of(ada.id).EndSession(ctx, ada.session, "revoked"))
 }
 
-// Attack case 20. Control: the session that is to be kept goes on.
+// Attack case 20. Control: another one follows the session that asks.
 func TestANewPasswordEndsWhatTheOldOneBegan(t *testing.T) {
 	t.Parallel()
 	s, ctx := store(t), t.Context()
@@ -256,10 +260,15 @@ func TestANewPasswordEndsWhatTheOldOneBegan(t *testing.T) {
 	other := cli(hash())
 	must(p.SignIn(ctx, people.Proof{Password: "argon:1"}, other))(t)
 	wantKind(t, p.SetPassword(ctx, people.PasswordChange{Was: "stale", Hash: "new"}), corp.KindConflict, "")
-	ok(t, p.SetPassword(ctx, people.PasswordChange{Was: "argon:1", Hash: "argon:2", Keep: who.session}))
-	must(s.BySession(ctx, who.session))(t)
-	_, err := s.BySession(ctx, other.ID)
-	wantKind(t, err, corp.KindUnauthenticated, "")
+	next := cli(hash())
+	ok(t, p.SetPassword(ctx, people.PasswordChange{Was: "argon:1", Hash: "argon:2", By: who.session, Next: next}))
+	must(s.BySession(ctx, next.ID))(t)
+	for _, over := range []corp.SessionID{other.ID, who.session} {
+		_, err := s.BySession(ctx, over)
+		wantKind(t, err, corp.KindUnauthenticated, "")
+	}
+	wantKind(t, p.SetPassword(ctx, people.PasswordChange{Was: "argon:2", Hash: "argon:9", By: who.session, Next: cli(hash())}), corp.KindUnauthenticated, "signed_out")
+	who.session = next.ID
 	first, second := hash(), hash()
 	for _, link := range [][]byte{first, second} {
 		ok(t, s.MakeLink(ctx, link, people.Link{Purpose: people.PurposeReset, Email: who.email, Person: who.id}, time.Hour))
@@ -268,7 +277,7 @@ func TestANewPasswordEndsWhatTheOldOneBegan(t *testing.T) {
 	for _, link := range [][]byte{first, second} {
 		wantKind(t, p.SetPassword(ctx, people.PasswordChange{Link: link, Hash: "argon:4"}), corp.KindNotFound, "link")
 	}
-	_, err = s.BySession(ctx, who.session)
+	_, err := s.BySession(ctx, who.session)
 	wantKind(t, err, corp.KindUnauthenticated, "")
 	if a := must(p.Credentials(ctx))(t); a.PasswordHash != "argon:3" {
 		t.Errorf("%+v", a)

@@ -105,7 +105,7 @@ func TestRestoringWhatIsNotOnesOwnLocksNothing(t *testing.T) {
 	s, ws := people.New(env.DB.Door()), env.Workspace(t)
 	stranger, viewer := join(t, s), join(t, s)
 	member(t, s, ws, viewer, corp.RoleViewer)
-	release := hold(t, env, ws)
+	release := hold(t, env, `SELECT FROM workspaces WHERE workspace_id = $1 FOR UPDATE`, ws)
 	defer release()
 	for _, who := range []someone{stranger, viewer} {
 		wantKind(t, s.Of(who.id).Restore(t.Context(), ws), corp.KindNotFound, "")

@@ -23,7 +23,7 @@ func TestAWorkspaceIsNotRestoredOnceItsPurgeMayHaveBegun(t *testing.T) {
 			return s.Of(who.id).Restore(ctx, ws)
 		},
 		"by coming back": func(ctx context.Context, s *people.Store, who someone, _ corp.WorkspaceID) error {
-			_, err := s.Of(who.id).SignIn(ctx, people.Proof{Vouched: true}, cli(hash()))
+			_, err := s.Of(who.id).SignIn(ctx, people.Proof{Password: "argon:1"}, cli(hash()))
 			return err
 		},
 	} {
@@ -36,12 +36,10 @@ func TestAWorkspaceIsNotRestoredOnceItsPurgeMayHaveBegun(t *testing.T) {
 				member(t, s, ws, who, corp.RoleOwner)
 				env.Exec(t, `UPDATE users SET delete_after = now() + interval '1 hour' WHERE user_id = $1`, who.id)
 				env.Exec(t, `UPDATE workspaces SET archived_at = now(), delete_after = now() + $2::interval WHERE workspace_id = $1`, ws, map[bool]string{true: "1.5 s", false: "1 hour"}[late])
-				release := hold(t, env, ws)
+				release := hold(t, env, `SELECT FROM workspaces WHERE workspace_id = $1 FOR UPDATE`, ws) // as its purge does
 				asked := make(chan error, 1)
 				go func() { asked <- back(t.Context(), s, who, ws) }()
-				pgtest.Eventually(t, 10*time.Second, "the restoring to wait", func(context.Context) bool {
-					return pgtest.Value[bool](t, env, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`)
-				})
+				somebodyWaits(t, env)
 				pgtest.Eventually(t, 10*time.Second, "the workspace to be due", func(context.Context) bool {
 					return !late || pgtest.Value[bool](t, env, `SELECT delete_after <= now() FROM workspaces WHERE workspace_id = $1`, ws)
 				})
@@ -56,19 +54,26 @@ func TestAWorkspaceIsNotRestoredOnceItsPurgeMayHaveBegun(t *testing.T) {
 	}
 }
 
-// hold locks a workspace, as its purge does, until it is released.
-func hold(t *testing.T, env *pgtest.Env, ws corp.WorkspaceID) (release func()) {
+// hold does something, and with it locks its rows until it is released.
+func hold(t *testing.T, env *pgtest.Env, statement string, args ...any) (release func()) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), env.SuperURL)
 	ok(t, err)
 	tx, err := conn.Begin(t.Context())
 	ok(t, err)
-	_, err = tx.Exec(t.Context(), `SELECT FROM workspaces WHERE workspace_id = $1 FOR UPDATE`, ws)
+	_, err = tx.Exec(t.Context(), statement, args...)
 	ok(t, err)
 	return func() {
-		ok(t, tx.Rollback(t.Context()))
+		ok(t, tx.Commit(t.Context()))
 		ok(t, conn.Close(t.Context()))
 	}
+}
+
+func somebodyWaits(t *testing.T, env *pgtest.Env) {
+	t.Helper()
+	pgtest.Eventually(t, 10*time.Second, "somebody to wait for a lock", func(context.Context) bool {
+		return pgtest.Value[bool](t, env, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+	})
 }
 
 // Thirty times an owner restores at the very moment at which a server purges: all of

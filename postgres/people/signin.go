@@ -86,7 +86,9 @@ type Proof struct {
 	Upgrade  string // a better hash of the same password; empty: none
 	Step     int64  // of the one-time code; 0: none
 	Recovery []byte // hash of a recovery code
-	Vouched  bool   // an issuer's word, or a session of the person's own: no second factor is asked for
+	// An issuer's word instead of a password, which is one while that account is linked:
+	// no second factor is asked for.
+	Issuer, Subject string
 }
 
 // SignIn starts a session for who has proved to be the person. It takes a deletion
@@ -157,10 +159,11 @@ func (p Person) prove(ctx context.Context, tx pgx.Tx, proof Proof) (leaving bool
 	switch {
 	case err != nil:
 		return false, err
-	case now.Disabled, proof.Password != now.Password && (proof.Password != "" || !proof.Vouched),
-		proof.Password == "" && !proof.Vouched,
-		now.Factor && !proof.Vouched && proof.Step == 0 && proof.Recovery == nil,
-		proof.Step != 0 && proof.Step <= now.Step:
+	case now.Disabled, proof.Step != 0 && proof.Step <= now.Step:
+		return false, notProved()
+	case proof.Issuer != "":
+		return now.Leaving, p.vouched(ctx, tx, proof)
+	case proof.Password == "" || proof.Password != now.Password, now.Factor && proof.Step == 0 && proof.Recovery == nil:
 		return false, notProved()
 	}
 	if proof.Recovery != nil {
@@ -176,6 +179,17 @@ func (p Person) prove(ctx context.Context, tx pgx.Tx, proof Proof) (leaving bool
 		UPDATE users SET password_hash = coalesce(nullif($2, ''), password_hash), totp_step = greatest(totp_step, $3) WHERE user_id = $1 AND ($2 <> '' OR $3 > totp_step)`,
 		p.door.ID, proof.Upgrade, proof.Step)
 	return now.Leaving, err
+}
+
+// vouched asks whether the account elsewhere still signs the person in, who is locked:
+// a new password by mail may have unlinked it since somebody looked.
+func (p Person) vouched(ctx context.Context, tx pgx.Tx, proof Proof) error {
+	linked, err := door.CollectOne(ctx, tx, "person", pgx.RowTo[bool],
+		`SELECT EXISTS (SELECT FROM identities WHERE user_id = $1 AND issuer = $2 AND subject = $3)`, p.door.ID, proof.Issuer, proof.Subject)
+	if err == nil && !linked {
+		err = notProved()
+	}
+	return err
 }
 
 // CodeNotProved is the code of a proof that is none, or none any more.

@@ -63,7 +63,7 @@ func TestNobodyWorksInASuspendedWorkspace(t *testing.T) {
 	must(operator.Suspend(ctx, one.String(), true))(t)
 
 	in := cli(hash())
-	must(s.Of(ada.id).SignIn(ctx, people.Proof{Vouched: true}, in))(t)
+	must(s.Of(ada.id).SignIn(ctx, people.Proof{Password: "argon:1"}, in))(t)
 	if who := must(s.BySession(ctx, in.ID))(t); !who.Suspended || who.Workspace != one || who.May(corp.WorkspaceRead) {
 		t.Errorf("signed in to the only workspace, which is suspended: %+v", who)
 	}
@@ -72,7 +72,7 @@ func TestNobodyWorksInASuspendedWorkspace(t *testing.T) {
 	}
 	member(t, s, other, ada, corp.RoleViewer)
 	in = cli(hash())
-	must(s.Of(ada.id).SignIn(ctx, people.Proof{Vouched: true}, in))(t)
+	must(s.Of(ada.id).SignIn(ctx, people.Proof{Password: "argon:1"}, in))(t)
 	if who := must(s.BySession(ctx, in.ID))(t); who.Suspended || who.Workspace != other {
 		t.Errorf("signed in to two workspaces: %+v", who)
 	}

@@ -2,6 +2,7 @@ package people
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -61,14 +62,17 @@ type PasswordChange struct {
 	Was     string // must still be the one in force; empty with a link, or where there was none
 	Link    []byte // hash; of purpose reset
 	Hash    string
-	Keep    corp.SessionID // the only session that goes on; may be zero
+	By      corp.SessionID // in which it was asked for; zero with a link
+	Next    NewSession     // that follows it, without a proof of its own
 	EndKeys bool           // the person's API keys, too
 }
 
-// SetPassword changes the password and ends all other sessions and open links; by a link
-// also what signs the person in from elsewhere, which whoever read the mails or used the
+// SetPassword changes the password and ends all sessions and open links. The session
+// that asked is followed by another one, so that no copy of its credential, and no device
+// that it has let in, goes on with the person. By a link also ends what signs the person in from elsewhere, which whoever read the mails or used the
 // account before may have linked.
-// When another change came first the error is a conflict.
+// When another change came first the error is a conflict; when that session has ended,
+// unauthenticated.
 func (p Person) SetPassword(ctx context.Context, c PasswordChange) error {
 	return p.door.In(ctx, func(tx pgx.Tx) error {
 		if c.Link != nil {
@@ -85,7 +89,10 @@ func (p Person) SetPassword(ctx context.Context, c PasswordChange) error {
 			return corp.Conflict("The password was changed a moment ago.", "Sign in with the new one.")
 		}
 		var b door.Batch
-		p.endOthers(&b, c.Keep, "password")
+		if err := p.follows(ctx, tx, &c); err != nil {
+			return err
+		}
+		p.endOthers(&b, corp.SessionID{}, "password")
 		b.Queue(`SELECT spend_my_links()`)
 		if c.Link != nil {
 			b.Queue(`DELETE FROM identities WHERE user_id = $1`, p.door.ID)
@@ -94,8 +101,24 @@ func (p Person) SetPassword(ctx context.Context, c PasswordChange) error {
 			b.Queue(`SELECT end_my_keys()`)
 		}
 		p.changed(tx)
-		return door.Send(ctx, tx, &b)
+		if err := door.Send(ctx, tx, &b); err != nil || c.By.IsZero() {
+			return err
+		}
+		return p.startSession(ctx, tx, c.Next)
 	})
+}
+
+// follows gives the session to come what the one before it has: its last proof, and
+// where it works.
+func (p Person) follows(ctx context.Context, tx pgx.Tx, c *PasswordChange) error {
+	if c.By.IsZero() {
+		return nil
+	}
+	err := tx.QueryRow(ctx, `SELECT auth_at, works_in FROM sessions WHERE user_id = $1 AND id = $2 AND `+openSessions, p.door.ID, c.By).Scan(&c.Next.proved, &c.Next.WorksIn)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = signedOut()
+	}
+	return err
 }
 
 // ChangeEmail takes the address that a link proves, and spends all other links of
