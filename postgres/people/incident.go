@@ -25,6 +25,10 @@ func (s System) Known(ctx context.Context, idOrEmail string) (corp.Person, error
 // and says how many. Keys go on.
 func (s System) SignOut(ctx context.Context, id corp.UserID) (ended int64, err error) {
 	err = s.door.In(ctx, func(tx pgx.Tx) error {
+		// Who lets a device in has this lock, too: it is signed out, or comes too late.
+		if _, err := tx.Exec(ctx, `SELECT FROM users WHERE $1::uuid IS NULL OR user_id = $1 ORDER BY user_id FOR NO KEY UPDATE`, id); err != nil {
+			return err
+		}
 		if id.IsZero() {
 			door.Say(tx, hint.Notice{Kind: hint.Resync})
 		} else {

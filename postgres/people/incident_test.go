@@ -39,7 +39,7 @@ func TestEverybodyIsSignedOutWhileTheySignOut(t *testing.T) {
 		})
 		crowd.Go(func() {
 			for j := i; j < len(all); j += 4 {
-				if err := s.Of(all[j].who.id).EndSessions(ctx, all[j].session, "sign_out"); err != nil {
+				if err := s.Of(all[j].who.id).EndSession(ctx, all[j].session, "sign_out"); err != nil {
 					t.Error(err)
 				}
 			}
@@ -89,4 +89,36 @@ func TestSigningKeysAreReplacedByManyAtOnce(t *testing.T) {
 		})
 	}
 	crowd.Wait()
+}
+
+// A device that was let in, and comes for its session while its person is signed out, is
+// signed out with them. Control: it is let in.
+func TestADeviceThatComesWhileItsPersonIsSignedOutIsToo(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s, ctx := people.New(env.DB.Door()), t.Context()
+	for _, everybody := range []bool{false, true} {
+		who, secret, code := join(t, s), hash(), hash()
+		ok(t, s.BeginDevice(ctx, secret, code, "", "", time.Minute))
+		ok(t, s.Of(who.id).AnswerDevice(ctx, code, who.session, corp.WorkspaceID{}, true))
+		release := hold(t, env, `SELECT FROM device_codes WHERE hash = $1 FOR UPDATE`, secret)
+		came, out := make(chan error, 1), make(chan error, 1)
+		go func() { came <- s.Of(who.id).TakeDevice(ctx, secret, cli(hash())) }()
+		waiting(t, env, 1)
+		go func() {
+			id := who.id
+			if everybody {
+				id = corp.UserID{}
+			}
+			_, err := s.System("test").SignOut(ctx, id)
+			out <- err
+		}()
+		waiting(t, env, 2)
+		release()
+		ok(t, <-came)
+		ok(t, <-out)
+		if n := pgtest.Value[int](t, env, `SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL`, who.id); n != 0 {
+			t.Errorf("everybody %t: %d sessions are left", everybody, n)
+		}
+	}
 }

@@ -30,6 +30,11 @@ func TestAWorkspaceAlwaysHasAnOwner(t *testing.T) {
 		}
 		wantKind(t, errors.Join(errs...), corp.KindConflict, "last_owner")
 	}
+	ws, ada := pgtest.Workspace(t), join(t, s)
+	member(t, s, ws, ada, corp.RoleOwner)
+	_, err := s.In(ws).SetRole(ctx, "x", corp.RoleOwner, ada.id, corp.RoleViewer)
+	wantKind(t, err, corp.KindConflict, "last_owner")
+	wantKind(t, s.In(ws).RemoveMember(ctx, "x", corp.RoleOwner, ada.id), corp.KindConflict, "last_owner")
 }
 
 // Fifty owners are taken out, demoted and leave, all at once, by each other: somebody

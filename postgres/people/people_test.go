@@ -241,11 +241,11 @@ func TestSessionsAreTheirOwnersAlone(t *testing.T) {
 		t.Errorf("%+v %s %v", session, age, err)
 	}
 	ok(t, s.Of(ada.id).Seen(ctx, ada.session))
-	ok(t, s.Of(ada.id).EndSessions(ctx, ada.session, "revoked"))
+	ok(t, s.Of(ada.id).EndSession(ctx, browser.ID, "revoked"))
 	_, err = s.ByCookie(ctx, fresh)
 	wantKind(t, err, corp.KindUnauthenticated, "")
 	must(s.BySession(ctx, ada.session))(t)
-	ok(t, s.Of(ada.id).EndSessions(ctx, corp.SessionID{}, "revoked"))
+	must(s.System("test").SignOut(ctx, ada.id))(t)
 	_, err = s.BySession(ctx, ada.session)
 	wantKind(t, err, corp.KindUnauthenticated, "")
 	ok(t, s.Of(ada.id).EndSession(ctx, ada.session, "revoked"))

@@ -39,7 +39,7 @@ func TestAWorkspaceIsNotRestoredOnceItsPurgeMayHaveBegun(t *testing.T) {
 				release := hold(t, env, `SELECT FROM workspaces WHERE workspace_id = $1 FOR UPDATE`, ws) // as its purge does
 				asked := make(chan error, 1)
 				go func() { asked <- back(t.Context(), s, who, ws) }()
-				somebodyWaits(t, env)
+				waiting(t, env, 1)
 				pgtest.Eventually(t, 10*time.Second, "the workspace to be due", func(context.Context) bool {
 					return !late || pgtest.Value[bool](t, env, `SELECT delete_after <= now() FROM workspaces WHERE workspace_id = $1`, ws)
 				})
@@ -69,10 +69,11 @@ func hold(t *testing.T, env *pgtest.Env, statement string, args ...any) (release
 	}
 }
 
-func somebodyWaits(t *testing.T, env *pgtest.Env) {
+// waiting waits until so many wait for a lock.
+func waiting(t *testing.T, env *pgtest.Env, n int) {
 	t.Helper()
 	pgtest.Eventually(t, 10*time.Second, "somebody to wait for a lock", func(context.Context) bool {
-		return pgtest.Value[bool](t, env, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+		return pgtest.Value[int](t, env, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == n
 	})
 }
 

@@ -83,18 +83,9 @@ func (p Person) EndSession(ctx context.Context, id corp.SessionID, by string) er
 	})
 }
 
-// EndSessions signs all out but one, which may be zero.
-func (p Person) EndSessions(ctx context.Context, but corp.SessionID, by string) error {
-	return p.door.In(ctx, func(tx pgx.Tx) error {
-		var b door.Batch
-		p.endOthers(&b, but, by)
-		p.changed(tx)
-		return door.Send(ctx, tx, &b)
-	})
-}
-
-func (p Person) endOthers(b *door.Batch, but corp.SessionID, by string) {
-	b.Queue(`UPDATE sessions SET ended_at = now(), ended_by = $3 WHERE user_id = $1 AND ($2::uuid IS NULL OR id <> $2) AND ended_at IS NULL`, p.door.ID, but, by)
+// endAll signs the person out everywhere. Their row is locked.
+func (p Person) endAll(b *door.Batch, by string) {
+	b.Queue(`UPDATE sessions SET ended_at = now(), ended_by = $2 WHERE user_id = $1 AND ended_at IS NULL`, p.door.ID, by)
 }
 
 // Seen notes that a session is in use.

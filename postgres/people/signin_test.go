@@ -25,7 +25,7 @@ func TestAnAccountElsewhereThatIsBeingUnlinkedSignsNobodyIn(t *testing.T) {
 		release := hold(t, env, meanwhile, who.id)
 		asked := make(chan error, 1)
 		go func() { _, err := s.Of(who.id).SignIn(ctx, robbers, cli(hash())); asked <- err }()
-		somebodyWaits(t, env)
+		waiting(t, env, 1)
 		release()
 		if err := <-asked; name == "nothing" {
 			ok(t, err)

@@ -92,7 +92,7 @@ func (p Person) SetPassword(ctx context.Context, c PasswordChange) error {
 		if err := p.follows(ctx, tx, &c); err != nil {
 			return err
 		}
-		p.endOthers(&b, corp.SessionID{}, "password")
+		p.endAll(&b, "password")
 		b.Queue(`SELECT spend_my_links()`)
 		if c.Link != nil {
 			b.Queue(`DELETE FROM identities WHERE user_id = $1`, p.door.ID)
@@ -154,7 +154,7 @@ func (p Person) AskDeletion(ctx context.Context, grace time.Duration) (at time.T
 		b.Queue(`SELECT leave_behind($1::bigint * interval '1 millisecond')`, milliseconds(grace)).QueryRow(func(row pgx.Row) error { return row.Scan(&owned) })
 		b.Queue(`UPDATE users SET delete_after = now() + $2::bigint * interval '1 millisecond' WHERE user_id = $1 RETURNING delete_after`, p.door.ID, milliseconds(grace)).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&at) })
-		p.endOthers(&b, corp.SessionID{}, "deleted")
+		p.endAll(&b, "deleted")
 		p.changed(tx)
 		if err := door.Send(ctx, tx, &b); err != nil {
 			return err
