@@ -143,7 +143,6 @@ CREATE TABLE invitations (
     role         text NOT NULL CHECK (role IN ('viewer', 'member', 'admin', 'owner')),
     hash         bytea NOT NULL UNIQUE,
     created_by   text NOT NULL,
-    via          text NOT NULL DEFAULT '', -- with which key of theirs, or in which session
     created_at   timestamptz NOT NULL DEFAULT now(),
     expires_at   timestamptz NOT NULL,
     accepted_at  timestamptz,
@@ -172,7 +171,7 @@ GRANT SELECT, INSERT, UPDATE (used_at) ON refresh_tokens TO corp_app;
 GRANT INSERT ON email_links, device_codes TO corp_app;
 GRANT SELECT ON signing_keys TO corp_app;
 GRANT SELECT, INSERT, UPDATE (role), DELETE ON members TO corp_app;
-GRANT SELECT (workspace_id, id, email, role, created_by, via, created_at, expires_at, accepted_at, revoked_at), INSERT, UPDATE (accepted_at, revoked_at) ON invitations TO corp_app;
+GRANT SELECT (workspace_id, id, email, role, created_by, created_at, expires_at, accepted_at, revoked_at), INSERT, UPDATE (accepted_at, revoked_at) ON invitations TO corp_app;
 GRANT SELECT (user_id, scopes, addresses, replaces), INSERT, UPDATE (expires_at) ON api_keys TO corp_app;
 GRANT UPDATE (archived_at, delete_after) ON workspaces TO corp_app;
 
