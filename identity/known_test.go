@@ -10,7 +10,7 @@ import (
 
 // Whoever knows an address and has many networks pauses strangers, and not its owner: not where
 // they signed in before, not with the link of a mail, and not while they are signed in.
-// Attack case 59. Control: without any of that it is paused for them, too.
+// Attack case 58. Control: without any of that it is paused for them, too.
 func TestWhoKnowsAnAddressDoesNotKeepItsOwnerOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -308,7 +308,7 @@ func TestWhoIsSignedInCountsLikeAStranger(t *testing.T) {
 	}
 }
 
-// Attack case 59. Control: a stranger with the right password is paused.
+// Attack case 58. Control: a stranger with the right password is paused.
 func TestABrowserThatSignedInBeforeIsNotKeptOut(t *testing.T) {
 	t.Parallel()
 	w := newTown(t)

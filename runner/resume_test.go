@@ -59,7 +59,7 @@ var modelGateway = sync.OnceValues(func() (string, error) {
 	if _, err := s.env.DB.System("test").SeedPrices(ctx, prices); err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "corp-runner-gateway-")
+	dir, err := keep("corp-runner-gateway-")
 	if err != nil {
 		return "", err
 	}

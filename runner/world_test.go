@@ -46,7 +46,20 @@ func TestMain(m *testing.M) {
 			os.Exit(runnerRole(os.Args[2]))
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, dir := range kept {
+		_ = os.RemoveAll(dir) // what is still written to it is nobody's any more
+	}
+	os.Exit(code)
+}
+
+// kept are the folders of what lives as long as the process.
+var kept []string
+
+func keep(name string) (string, error) {
+	dir, err := os.MkdirTemp("", name)
+	kept = append(kept, dir)
+	return dir, err
 }
 
 // times leave a busy machine room and still let a lease run out within seconds.
@@ -117,7 +130,7 @@ func (d *desk) renewed(run corp.RunID) {
 const generousTTL = 20 * time.Second
 
 var shared = sync.OnceValues(func() (*server, error) {
-	dir, err := os.MkdirTemp("", "corp-runner-test-")
+	dir, err := keep("corp-runner-test-")
 	if err != nil {
 		return nil, err
 	}
