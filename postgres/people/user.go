@@ -69,10 +69,10 @@ type PasswordChange struct {
 
 // SetPassword changes the password and ends all sessions and open links. The session
 // that asked is followed by another one, so that no copy of its credential, and no device
-// that it has let in, goes on with the person. By a link also ends what signs the person in from elsewhere, which whoever read the mails or used the
-// account before may have linked.
-// When another change came first the error is a conflict; when that session has ended,
-// unauthenticated.
+// that it has let in, goes on with the person. A link also ends what signs the person in
+// from elsewhere, which whoever read the mails or used the account before may have linked.
+// When another change came first the error is a conflict; when the session that asked has
+// ended, unauthenticated.
 func (p Person) SetPassword(ctx context.Context, c PasswordChange) error {
 	return p.door.In(ctx, func(tx pgx.Tx) error {
 		if c.Link != nil {
