@@ -60,7 +60,7 @@ test-pg16: setup ## the database suites on PostgreSQL 16
 soak: build ## two servers, three runners, random load and kills; DURATION=15m
 	@DURATION=$(DURATION) go test -tags soak -count=1 -timeout 0 -v ./test/engine/...
 
-bench: build ## the benchmarks beside their peers; prints ratios
+bench: ## the benchmarks beside their peers; prints ratios
 	@bench/run
 
 race: setup ## the suite under the race detector
