@@ -402,6 +402,9 @@ func TestInvitationsToOneAddressAreCountedOverAllWorkspaces(t *testing.T) {
 			case http.StatusCreated:
 				sent++
 			case http.StatusTooManyRequests:
+				if got.header.Get("Retry-After") == "" || got.problem(t).Field != "email" {
+					t.Errorf("%v %s", got.header, got.body)
+				}
 			default:
 				t.Errorf("%d %s", got.status, got.body)
 			}

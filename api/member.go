@@ -94,7 +94,7 @@ func (a *API) createInvitation(ctx context.Context, who corp.Identity, in *creat
 		return nil, err
 	}
 	if err := a.Identity.AskInvitation(ctx, email); err != nil {
-		return nil, err
+		return nil, pause(err)
 	}
 	secret := corp.NewSecret(corp.KeyPrefixLink)
 	made, err := a.invitingAs(who).Invite(ctx, who.Actor, email, in.Body.Role, a.Ring.Hash(secret), invitationLasts)

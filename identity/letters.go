@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -158,7 +159,11 @@ func (f *Flows) post(ctx context.Context, to string, compose func(secret string)
 // AskInvitation counts an invitation against the address that it goes to. The error is
 // a limit error when that got several of late: the sender may know.
 func (f *Flows) AskInvitation(ctx context.Context, to string) error {
-	return f.take(ctx, "{"+f.digest(mailbox(to))+"}:invitations", invitations)
+	err := f.take(ctx, "{"+f.digest(mailbox(to))+"}:invitations", invitations)
+	if e, is := errors.AsType[*corp.Error](err); is {
+		e.Field, e.Message = "email", "This address got several invitations within the hour."
+	}
+	return err
 }
 
 // mailbox is where mail to an address arrives at most hosts, whatever follows a plus.
