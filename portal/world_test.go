@@ -49,6 +49,7 @@ type town struct {
 	issuer *oidctest.Issuer
 	log    bytes.Buffer
 	late   atomic.Int64 // by how much its clock is ahead
+	still  atomic.Pointer[time.Time]
 
 	mu   sync.Mutex
 	mail map[string]string // the newest, by address
@@ -67,6 +68,20 @@ func (w *town) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.log.Write(b)
+}
+
+// now is what limits and pauses go by.
+func (w *town) now() time.Time {
+	if at := w.still.Load(); at != nil {
+		return *at
+	}
+	return time.Now()
+}
+
+// stand stops that clock, so that a slow machine gets no more than a quick one.
+func (w *town) stand() {
+	at := time.Now()
+	w.still.Store(&at)
 }
 
 func newTown(t *testing.T) *town {
@@ -88,7 +103,7 @@ func newTown(t *testing.T) *town {
 	w.issuer.Address = issuer.URL
 	party, err := oidc.New(issuer.Client(), ring, w.url+portal.BackPath, time.Now, []oidc.Config{{Name: "acme", Issuer: issuer.URL, ClientID: oidctest.ClientID, ClientSecret: oidctest.ClientSecret, TrustEmail: true}})
 	ok(t, err)
-	limits := limit.NewMemory(time.Now, 10_000)
+	limits := limit.NewMemory(w.now, 10_000)
 	w.Flows, err = identity.New(identity.Config{
 		People: people.New(env.DB.Door()), Ring: ring, Hasher: password.New(password.Cost{Memory: 64, Passes: 1, Lanes: 1}), Backoff: limits, Limits: limits,
 		Mailer: w, Elsewhere: party, PublicURL: w.url, SignUp: true, Now: func() time.Time { return time.Now().Add(time.Duration(w.late.Load())) }, Logger: logger,
@@ -108,7 +123,7 @@ func newTown(t *testing.T) *town {
 		DB: env.DB, People: w.People, Identity: w.Flows, Server: server, Hub: hub, Dispatcher: dispatch.New(env.DB, ring, server, w.url, dispatch.DefaultTimes(), logger),
 		Blobs: blobs, Ring: ring, GatewayURL: func() string { return "http://gateway.invalid" }, Times: dispatch.DefaultTimes(), Version: "test", Logger: logger,
 		Registerer: prometheus.NewRegistry(), SendInvitation: func(context.Context, api.Letter) error { return nil }, Pages: pages.Pages(),
-		Edge: api.Edge{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+		Limits: limits, Edge: api.Edge{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 	})
 	ok(t, err)
 	handler = a.Handler()
