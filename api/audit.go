@@ -56,6 +56,15 @@ func (x *exchange) witness(hctx huma.Context) {
 	}
 }
 
+// home is whose event an operation is: that of who makes it, but for a workspace that is
+// only about to be, which the installation's log names.
+func (x *exchange) home(op *huma.Operation) corp.WorkspaceID {
+	if op.OperationID == "foundWorkspace" {
+		return corp.WorkspaceID{}
+	}
+	return x.who.Workspace
+}
+
 // auditEvent is what is known of an operation before it is done.
 func (x *exchange) auditEvent(op *huma.Operation) corp.AuditEvent {
 	action, _ := op.Metadata["action"].(corp.Action)
@@ -83,7 +92,7 @@ func audited[O any](ctx context.Context, a *API, x *exchange, op *huma.Operation
 		out, err := do(ctx)
 		return out, a.auditDenial(ctx, x, op, err)
 	}
-	p := door.NewPending(x.auditEvent(op)).In(x.who.Workspace)
+	p := door.NewPending(x.auditEvent(op)).In(x.home(op))
 	out, err := do(door.WithAudit(ctx, p))
 	if err == nil && !p.Written() {
 		err = a.logOf(x.who.Workspace).WritePending(ctx, p)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 
@@ -179,6 +180,22 @@ func (a *API) admit(hctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	next(hctx)
+}
+
+// stillAdmitted asks once more who calls, and whether they may, when a body has arrived: it
+// may have taken half a minute, in which the right to send it was taken away.
+func (a *API) stillAdmitted(ctx context.Context, x *exchange, op *huma.Operation) (err error) {
+	action, _ := op.Metadata["action"].(corp.Action)
+	if action == public || op.Method == http.MethodGet {
+		return nil
+	}
+	if x.who, x.hash, err = a.identify(ctx, x.presented); err != nil {
+		return a.auditDenial(ctx, x, op, err)
+	}
+	if err = allowed(x.who, action); err != nil {
+		return a.auditDenial(ctx, x, op, err)
+	}
+	return x.agrees()
 }
 
 func (a *API) refuse(hctx huma.Context, x *exchange, err error) {

@@ -54,6 +54,9 @@ func with[I, O any](handler func(*API, context.Context, corp.Identity, *I) (*O, 
 			if err := x.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 				return nil, x.fail(ctx, fmt.Errorf("lift the read deadline: %w", err))
 			}
+			if err := a.stillAdmitted(ctx, x, &op); err != nil {
+				return nil, x.fail(ctx, err)
+			}
 			out, err := audited(ctx, a, x, &op, func(ctx context.Context) (*O, error) { return handler(a, ctx, x.who, in) })
 			if err != nil {
 				return nil, x.fail(ctx, err)

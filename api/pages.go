@@ -92,6 +92,12 @@ func (a *API) visit(w http.ResponseWriter, x *exchange, p Page, v *Visit) (Reply
 	if err := r.ParseForm(); err != nil || changes && !formTyped(r) {
 		return nil, corp.Invalid("form", "The form did not arrive whole.", "Go back and send it again.")
 	}
+	if changes { // the form may have taken its time
+		if err := a.recogniseVisitor(r.Context(), x); err != nil {
+			return nil, err
+		}
+		v.Who = x.who
+	}
 	if p.Operation == "" {
 		return p.Serve(r.Context(), *v)
 	}
@@ -118,6 +124,7 @@ func (a *API) recogniseVisitor(ctx context.Context, x *exchange) error {
 	case err == nil:
 		x.who, x.hash = who, hash
 	case corp.KindOf(err) == corp.KindUnauthenticated:
+		x.who, x.hash = corp.Identity{}, ""
 		if hash != "" {
 			a.refusedCredential(ctx, x)
 		}

@@ -94,6 +94,16 @@ func TestAnIntactLogIsVerified(t *testing.T) {
 	if err != nil || report.After != 8 || report.Last != 13 || report.Rows != 5 {
 		t.Errorf("%+v %v", report, err)
 	}
+	// Nobody drops rows that are so young: whoever did took them away.
+	for after, tampered := range map[time.Duration]bool{0: true, 59 * 24 * time.Hour: true, 61 * 24 * time.Hour: false} {
+		_, bad, err := verify(later, audit.Expect{Now: points[1].At.Add(after)})
+		if (err != nil) != tampered || tampered && (bad == nil || bad.Fault != audit.FaultMissing || bad.Seq != 8) {
+			t.Errorf("%s later: %v", after, err)
+		}
+	}
+	if _, _, err := verify(text, audit.Expect{Now: points[1].At}); err != nil {
+		t.Errorf("a log that is whole: %v", err)
+	}
 	empty, _ := log(t, 0, 1, nil)
 	if report, _, err := verify(empty, audit.Expect{}); err != nil || report.Rows != 0 {
 		t.Errorf("an empty log: %+v %v", report, err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/genericcorp/corp"
 )
@@ -60,7 +61,12 @@ type Expect struct {
 	Keys        []ed25519.PublicKey // that may have signed; none: the one that the log names, which proves little
 	Checkpoints []Checkpoint        // kept elsewhere; those of other workspaces do not count
 	WorkspaceID *corp.WorkspaceID   // nil: any
+	Now         time.Time           // when it was exported; zero: rows of any age may be no longer kept
 }
+
+// keptAtLeast is how old rows are before they may be no longer kept: a month less than
+// the database keeps them, for those that were sealed late.
+const keptAtLeast = 60 * 24 * time.Hour
 
 // Report is what an intact log, or the intact part of one, holds.
 type Report struct {
@@ -168,7 +174,13 @@ func (v *verifier) head() error {
 	if h.After.Seq < 1 {
 		return &TamperError{Fault: FaultCheckpoint, Line: 1, Detail: "The checkpoint that the log begins with is of no row."}
 	}
-	return v.checkpoint(*h.After)
+	if err := v.checkpoint(*h.After); err != nil {
+		return err
+	}
+	if now := v.expect.Now; !now.IsZero() && h.After.At.After(now.Add(-keptAtLeast)) {
+		return &TamperError{Fault: FaultMissing, Line: 1, Seq: h.After.Seq, Detail: fmt.Sprintf("The rows up to this one are said to be no longer kept, but it was sealed on %s: nobody drops what is so young.", h.After.At.Format("2006-01-02"))}
+	}
+	return nil
 }
 
 // row checks the next row of the chain.

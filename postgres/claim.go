@@ -14,8 +14,8 @@ import (
 const leasePerAck = 3
 
 // ClaimRuns leases queued runs, and returns those that it leased: not those that
-// somebody cancelled or claimed before, or whose time has not come or is over, or that
-// somebody is about to change: no workspace keeps the others waiting. The leader's
+// somebody cancelled or claimed before, or whose time has not come or is over, or whose
+// workspace is out of use, or that somebody is about to change: no workspace keeps the others waiting. The leader's
 // row is held until the commit, so that a new leader's term begins after it, and
 // a leader that is one no more claims nothing.
 func (s SystemDB) ClaimRuns(ctx context.Context, server corp.ServerID, term int64, claims []Claim) (claimed []corp.RunID, err error) {
@@ -71,6 +71,8 @@ func claim(ctx context.Context, s SystemDB, server corp.ServerID, term int64, cl
 			FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::bytea[], $9::bytea[], $10::bigint[], $11::bigint[])
 				AS u (workspace_id, run_id, epoch, runner_id, runner_name, lease_hash, run_key_hash, ack_ms, ttl_ms)
 			CROSS JOIN LATERAL (SELECT r.task_id FROM runs r WHERE r.workspace_id = u.workspace_id AND r.id = u.run_id LIMIT 1) r
+			-- What is out of use since is not handed out, though the leader has not heard of it.
+			CROSS JOIN LATERAL (SELECT FROM workspaces w WHERE w.workspace_id = u.workspace_id AND w.archived_at IS NULL AND w.suspended_at IS NULL LIMIT 1) w
 			ORDER BY u.workspace_id, r.task_id OFFSET 0
 		), t AS (
 			SELECT c.* FROM c

@@ -432,6 +432,32 @@ func TestAnArchivedWorkspacesRunsAreNotPlaced(t *testing.T) {
 	}
 }
 
+// The leader may not have heard yet that a workspace is out of use, by its owner or the
+// operator: what it hands out names the prompt and carries credentials. Control: it is
+// handed out once the workspace is in use again.
+func TestNothingOfAWorkspaceThatIsOutOfUseIsClaimed(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	server, term := leader(t, env)
+	ws := env.Workspace(t)
+	env.Submit(t, ws, corp.TaskSpec{})
+	queued := must(env.DB.System("test").Queue(t.Context()))(t)
+	claim := func() int {
+		t.Helper()
+		return len(must(env.DB.System("test").ClaimRuns(t.Context(), server, term, []postgres.Claim{claimOf(queued[0])}))(t))
+	}
+	for _, column := range []string{"suspended_at", "archived_at"} {
+		env.Exec(t, `UPDATE workspaces SET `+column+` = now() WHERE workspace_id = $1`, ws)
+		if n := claim(); n != 0 {
+			t.Errorf("%s: claimed", column)
+		}
+		env.Exec(t, `UPDATE workspaces SET `+column+` = NULL WHERE workspace_id = $1`, ws)
+	}
+	if n := claim(); n != 1 {
+		t.Error("in use again, it is not claimed")
+	}
+}
+
 // Somebody cancels a tree, or submits thousands that follow a task, and holds its
 // row meanwhile: the leader, who serves everybody, does not wait for that.
 func TestAClaimDoesNotWaitForWhoeverHoldsARow(t *testing.T) {

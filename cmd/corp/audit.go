@@ -189,6 +189,7 @@ installation's secret could have written another log, or cut its end off.`,
 }
 
 func expectation(texts []string, anchor string) (expect audit.Expect, err error) {
+	expect.Now = time.Now()
 	for _, text := range texts {
 		key, err := audit.ParsePublicKey(text)
 		if err != nil {

@@ -30,6 +30,7 @@ func (s *server) furnish(ctx context.Context) error {
 	case err == nil && s.accepts(ctx, known.Key) && s.accepts(ctx, known.Operator):
 		s.local = known
 	case err == nil || errors.Is(err, fs.ErrNotExist):
+		s.local.RunnerKey = known.RunnerKey
 		if err := s.signIn(ctx); err != nil {
 			return fmt.Errorf("make the first keys: %w", err)
 		}
@@ -98,7 +99,7 @@ func (s *server) signIn(ctx context.Context) error {
 	if err != nil && corp.KindOf(err) != corp.KindConflict {
 		return err
 	}
-	s.local = local{Key: corp.NewSecret(corp.KeyPrefixLive), Operator: corp.NewSecret(corp.KeyPrefixOp)}
+	s.local.Key, s.local.Operator = corp.NewSecret(corp.KeyPrefixLive), corp.NewSecret(corp.KeyPrefixOp)
 	_, err = in.CreateAPIKey(ctx, corp.ActorSystem, corp.APIKey{
 		ID: corp.NewID[corp.APIKeyID](), Name: "command line of the server's machine", Role: corp.RoleOwner,
 		Prefix: corp.ShownSecret(s.local.Key), CreatedBy: corp.ActorSystem, CreatedAt: time.Now(),

@@ -191,18 +191,19 @@ func (p Person) accept(ctx context.Context, tx pgx.Tx, in Invited) error {
 }
 
 // stillGiven says whether who made an invitation may give its role today: somebody
-// who was removed or demoted must not come back by one that they left behind, and a
-// key that was stolen, and revoked or rotated away, must not leave any.
+// who was removed, demoted or kept out must not come back by one that they left behind, and
+// a key or session that was stolen, and taken away, must not leave any.
 func stillGiven(ctx context.Context, tx pgx.Tx, ws corp.WorkspaceID, i corp.Invitation) (bool, error) {
-	if person, err := corp.ParseID[corp.UserID](string(i.CreatedBy)); err == nil {
-		found, err := door.Collect(ctx, tx, pgx.RowTo[corp.Role], `SELECT role FROM members WHERE workspace_id = $1 AND user_id = $2`, ws, person)
-		if err != nil || len(found) == 0 || !i.Role.AtMost(found[0]) {
-			return false, err
-		}
-	}
 	via, err := door.CollectOne(ctx, tx, "invitation", pgx.RowTo[corp.Actor], `SELECT via FROM invitations WHERE workspace_id = $1 AND id = $2`, ws, i.ID)
 	if err != nil {
 		return false, err
+	}
+	if person, err := corp.ParseID[corp.UserID](string(i.CreatedBy)); err == nil {
+		session, _ := corp.ParseID[corp.SessionID](string(via)) // zero: a key
+		role, err := door.CollectOne(ctx, tx, "giver", pgx.RowTo[corp.Role], `SELECT coalesce(giver_role($1, $2), '')`, person, session)
+		if err != nil || !i.Role.AtMost(role) {
+			return false, err
+		}
 	}
 	for _, made := range []corp.Actor{i.CreatedBy, via} { // a workspace's own key is both
 		key, err := corp.ParseID[corp.APIKeyID](string(made))

@@ -10,10 +10,14 @@ import (
 	"github.com/genericcorp/corp/postgres/hint"
 )
 
+// inEvidence says of a person that a workspace of theirs is suspended: who was in it is
+// part of what may be evidence.
+const inEvidence = `EXISTS (SELECT FROM members m JOIN workspaces w USING (workspace_id) WHERE m.user_id = u.user_id AND w.suspended_at IS NOT NULL)`
+
 // Leaving returns up to n people whose time of grace is over, those first who asked
-// first.
+// first. Who is in a suspended workspace waits.
 func (s System) Leaving(ctx context.Context, n int) ([]corp.UserID, error) {
-	return door.QuerySystem(ctx, s.door, pgx.RowTo[corp.UserID], `SELECT user_id FROM users WHERE delete_after <= now() ORDER BY delete_after LIMIT $1`, n)
+	return door.QuerySystem(ctx, s.door, pgx.RowTo[corp.UserID], `SELECT u.user_id FROM users u WHERE u.delete_after <= now() AND NOT `+inEvidence+` ORDER BY u.delete_after LIMIT $1`, n)
 }
 
 // PurgePerson removes somebody whose time of grace is over, with everything that is
@@ -23,7 +27,7 @@ func (s System) PurgePerson(ctx context.Context, id corp.UserID) (gone bool, err
 	ctx = purging(ctx, "purgePerson", id.String())
 	err = s.door.In(ctx, func(tx pgx.Tx) error {
 		door.Say(tx, hint.Notice{Kind: hint.Access, User: id})
-		return tx.QueryRow(ctx, `SELECT purge_person($1, $2)`, id, id.String()).Scan(&gone)
+		return tx.QueryRow(ctx, `SELECT coalesce((SELECT purge_person(u.user_id, $2) FROM users u WHERE u.user_id = $1 AND NOT `+inEvidence+`), false)`, id, id.String()).Scan(&gone)
 	})
 	return gone, err
 }

@@ -50,6 +50,7 @@ func settle(t *testing.T, env *pgtest.Env, s *people.Store, ws corp.WorkspaceID,
 	env.Exec(t, `INSERT INTO email_links (hash, purpose, email, person, expires_at) VALUES ($1, 'reset', 'a@example.com', $2, now() + interval '1 hour')`, hash(), who.id)
 	env.Exec(t, `INSERT INTO email_links (hash, purpose, email, expires_at) VALUES ($1, 'verify', $2, now() + interval '1 hour')`, hash(), who.email)
 	env.Exec(t, `INSERT INTO device_codes (hash, code_hash, address, user_agent, expires_at, person) VALUES ($1, $2, '', '', now() + interval '1 hour', $3)`, hash(), hash(), who.id)
+	env.Exec(t, `INSERT INTO mails (id, kind, recipient, subject, body) VALUES ($1, 'notice', $2, 'x', '')`, corp.NewID[corp.MailID](), who.email)
 	ok(t, trail.New(env.DB.Door()).Of(ws).Write(t.Context(), corp.AuditEvent{Actor: corp.Actor(who.id.String()), Operation: "o", Personal: &corp.AuditPersonal{Address: "192.0.2.1"}}))
 }
 
@@ -93,7 +94,7 @@ func TestWhoLeavesIsGoneAfterTheGracePeriodAndNobodyElse(t *testing.T) {
 	if found := naming(t, env, leaver.email); len(found) > 0 {
 		t.Errorf("the address of who left stands in %v", found)
 	}
-	for _, table := range []string{"users", "invitations", "email_links", "audit_personal"} {
+	for _, table := range []string{"users", "invitations", "email_links", "audit_personal", "mails"} {
 		if !slices.Contains(naming(t, env, stayer.email), table) {
 			t.Errorf("the address of who stays is gone from %s", table)
 		}

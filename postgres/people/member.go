@@ -34,7 +34,7 @@ func (w Workspace) Owners(ctx context.Context) ([]corp.Member, error) {
 // last owner stays one.
 func (w Workspace) SetRole(ctx context.Context, actor corp.Actor, by corp.Role, user corp.UserID, role corp.Role) (changed corp.Member, err error) {
 	err = w.door.In(ctx, func(tx pgx.Tx) error {
-		was, err := w.lockMember(ctx, tx, by, user)
+		was, by, err := w.lockMember(ctx, tx, actor, by, user)
 		if err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ func (w Workspace) SetRole(ctx context.Context, actor corp.Actor, by corp.Role, 
 // the role of whoever does it; who leaves on their own gives their own role.
 func (w Workspace) RemoveMember(ctx context.Context, actor corp.Actor, by corp.Role, user corp.UserID) error {
 	return w.door.In(ctx, func(tx pgx.Tx) error {
-		was, err := w.lockMember(ctx, tx, by, user)
+		was, _, err := w.lockMember(ctx, tx, actor, by, user)
 		if err != nil {
 			return err
 		}
@@ -86,10 +86,10 @@ func (w Workspace) HandOver(ctx context.Context, actor corp.Actor, from, to corp
 		if from == to {
 			return corp.Invalid("user_id", "That is you.", "Name the member who is to own the workspace.")
 		}
-		if _, err := w.lockMember(ctx, tx, corp.RoleOwner, to); err != nil {
+		if _, _, err := w.lockMember(ctx, tx, actor, corp.RoleOwner, to); err != nil {
 			return err
 		}
-		was, err := w.lockMember(ctx, tx, corp.RoleOwner, from)
+		was, _, err := w.lockMember(ctx, tx, actor, corp.RoleOwner, from)
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ type Deletion struct {
 // changes nothing.
 func (w Workspace) DeleteWorkspace(ctx context.Context, actor corp.Actor, owner corp.UserID, grace time.Duration) (d Deletion, err error) {
 	err = w.door.In(ctx, func(tx pgx.Tx) error {
-		was, err := w.lockMember(ctx, tx, corp.RoleOwner, owner)
+		was, _, err := w.lockRoles(ctx, tx, actor, corp.RoleOwner, owner) // also of one that is suspended
 		if err != nil {
 			return err
 		}
@@ -176,32 +176,51 @@ func (p Person) Restore(ctx context.Context, ws corp.WorkspaceID) error {
 	})
 }
 
-// lockMember locks the workspace, as leave_behind does, and all owners and the member,
-// always in the same order, so that of two owners who leave at once the second sees
-// that the first has left.
-func (w Workspace) lockMember(ctx context.Context, tx pgx.Tx, by corp.Role, user corp.UserID) (corp.Role, error) {
+// lockMember is lockRoles where the workspace is in use: who belongs to a suspended one
+// stays as it was.
+func (w Workspace) lockMember(ctx context.Context, tx pgx.Tx, actor corp.Actor, by corp.Role, user corp.UserID) (was, may corp.Role, err error) {
+	suspended, err := door.CollectOne(ctx, tx, "workspace", pgx.RowTo[bool], `SELECT suspended_at IS NOT NULL FROM workspaces WHERE workspace_id = $1 FOR NO KEY UPDATE`, w.door.ID)
+	if err == nil && suspended {
+		err = corp.Suspended()
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return w.lockRoles(ctx, tx, actor, by, user)
+}
+
+// lockRoles locks the workspace, as leave_behind does, and all owners, the member and who
+// acts, always in the same order, so that of two owners who leave at once the second sees
+// that the first has left. It returns the member's role, and the one up to which the actor
+// may act: what they came with may be a while old.
+func (w Workspace) lockRoles(ctx context.Context, tx pgx.Tx, actor corp.Actor, by corp.Role, user corp.UserID) (was, may corp.Role, err error) {
 	type row struct {
 		UserID corp.UserID
 		Role   corp.Role
 	}
 	if _, err := tx.Exec(ctx, `SELECT FROM workspaces WHERE workspace_id = $1 FOR NO KEY UPDATE`, w.door.ID); err != nil {
-		return "", err
+		return "", "", err
 	}
+	self, _ := corp.ParseID[corp.UserID](string(actor)) // zero: a key's, or nobody's
 	found, err := door.Collect(ctx, tx, pgx.RowToStructByName[row], `
-		SELECT user_id, role FROM members WHERE workspace_id = $1 AND (role = 'owner' OR user_id = $2) ORDER BY user_id FOR UPDATE`, w.door.ID, user)
+		SELECT user_id, role FROM members WHERE workspace_id = $1 AND (role = 'owner' OR user_id IN ($2, $3)) ORDER BY user_id FOR UPDATE`, w.door.ID, user, self)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
+	roles := map[corp.UserID]corp.Role{}
 	for _, m := range found {
-		if m.UserID != user {
-			continue
-		}
-		if !m.Role.AtMost(by) {
-			return "", aboveOneself("user")
-		}
-		return m.Role, nil
+		roles[m.UserID] = m.Role
 	}
-	return "", corp.NotFound("member")
+	if !self.IsZero() && !by.AtMost(roles[self]) {
+		by = roles[self]
+	}
+	switch was = roles[user]; {
+	case was == "":
+		return "", by, corp.NotFound("member")
+	case !was.AtMost(by):
+		return "", by, aboveOneself("user")
+	}
+	return was, by, nil
 }
 
 // anotherOwner refuses to leave the workspace without one. Who is leaving, or kept

@@ -121,6 +121,19 @@ func TestAnInvitationEndsWithTheRightToGiveIt(t *testing.T) {
 			t.Helper()
 			ok(t, w.RemoveMember(ctx, "x", corp.RoleOwner, g))
 		}, "giver's key", corp.RoleViewer, false},
+		"kept out": {func(t *testing.T, _ people.Workspace, _ corp.WorkspaceID, g corp.UserID, _ corp.APIKeyID) {
+			t.Helper()
+			ok(t, s.System("test").Disable(ctx, g, true))
+		}, "giver", corp.RoleOwner, false},
+		"leaving": {func(t *testing.T, _ people.Workspace, _ corp.WorkspaceID, g corp.UserID, _ corp.APIKeyID) {
+			t.Helper()
+			must(s.Of(g).AskDeletion(ctx, time.Hour))(t)
+		}, "giver", corp.RoleOwner, false},
+		"the session was taken away": {func(t *testing.T, _ people.Workspace, _ corp.WorkspaceID, g corp.UserID, _ corp.APIKeyID) {
+			t.Helper()
+			must(s.System("test").SignOut(ctx, g))(t)
+		}, "giver's session", corp.RoleAdmin, false},
+		"nothing, by the giver's session": {by: "giver's session", role: corp.RoleAdmin, ok: true},
 		"the key has expired": {func(t *testing.T, _ people.Workspace, _ corp.WorkspaceID, _ corp.UserID, k corp.APIKeyID) {
 			t.Helper()
 			pgtest.New(t).Exec(t, `UPDATE api_keys SET expires_at = now() WHERE id = $1`, k.UUID())
@@ -139,6 +152,8 @@ func TestAnInvitationEndsWithTheRightToGiveIt(t *testing.T) {
 				by = corp.Actor(key.String())
 			case "giver's key":
 				w = w.For(corp.Actor(key.String()), nil)
+			case "giver's session":
+				w = w.For(corp.Actor(giver.session.String()), nil)
 			}
 			for _, known := range []bool{true, false} { // somebody with an account, and somebody new
 				email := guest.email
@@ -165,4 +180,24 @@ func TestAnInvitationEndsWithTheRightToGiveIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What somebody came with may be a while old: what they may do is what they may now.
+// Attack case 60. Control: with the role that they have they do it.
+func TestWhoWasDemotedDoesNotRaiseThemselvesWithTheRoleFromBefore(t *testing.T) {
+	t.Parallel()
+	s, ctx, ws := store(t), t.Context(), pgtest.Workspace(t)
+	w, boss, evil, other := s.In(ws), join(t, s), join(t, s), join(t, s)
+	member(t, s, ws, boss, corp.RoleOwner)
+	member(t, s, ws, evil, corp.RoleOwner)
+	member(t, s, ws, other, corp.RoleMember)
+	as := func(who someone) corp.Actor { return corp.Actor(who.id.String()) }
+	must(w.SetRole(ctx, as(evil), corp.RoleOwner, other.id, corp.RoleAdmin))(t)
+	must(w.SetRole(ctx, as(boss), corp.RoleOwner, evil.id, corp.RoleViewer))(t)
+	_, err := w.SetRole(ctx, as(evil), corp.RoleOwner, evil.id, corp.RoleOwner)
+	wantKind(t, err, corp.KindForbidden, "")
+	wantKind(t, w.RemoveMember(ctx, as(evil), corp.RoleOwner, other.id), corp.KindForbidden, "")
+	ok(t, w.RemoveMember(ctx, as(evil), corp.RoleViewer, evil.id))
+	_, err = w.SetRole(ctx, as(evil), corp.RoleOwner, other.id, corp.RoleOwner)
+	wantKind(t, err, corp.KindForbidden, "")
 }

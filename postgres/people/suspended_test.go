@@ -88,3 +88,51 @@ func TestNobodyWorksInASuspendedWorkspace(t *testing.T) {
 		t.Errorf("resumed: its invitation: %t, %v", there, err)
 	}
 }
+
+// Who belongs to a suspended workspace, and what stands in it, may be evidence: it stays as it
+// is, whatever was decided before. Control: resumed, it goes.
+func TestNothingOfASuspendedWorkspaceGoes(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s, operator, ctx := people.New(env.DB.Door()), env.DB.System("test"), t.Context()
+	ws, ada, grace := env.Workspace(t), join(t, s), join(t, s)
+	w := s.In(ws)
+	member(t, s, ws, ada, corp.RoleOwner)
+	member(t, s, ws, grace, corp.RoleMember)
+	must(operator.Suspend(ctx, ws.String(), true))(t)
+	_, err := w.SetRole(ctx, "x", corp.RoleOwner, grace.id, corp.RoleAdmin)
+	wantKind(t, err, corp.KindForbidden, corp.CodeSuspended)
+	wantKind(t, w.HandOver(ctx, "x", ada.id, grace.id), corp.KindForbidden, corp.CodeSuspended)
+	wantKind(t, w.RemoveMember(ctx, "x", corp.RoleOwner, grace.id), corp.KindForbidden, corp.CodeSuspended)
+
+	must(s.Of(grace.id).AskDeletion(ctx, time.Hour))(t)
+	must(w.DeleteWorkspace(ctx, "x", ada.id, time.Hour))(t)
+	env.Exec(t, `UPDATE users SET delete_after = now() WHERE user_id = $1`, grace.id)
+	env.Exec(t, `UPDATE workspaces SET delete_after = now() WHERE workspace_id = $1`, ws)
+	rows := func() int {
+		return pgtest.Value[int](t, env, `SELECT (SELECT count(*) FROM workspaces WHERE workspace_id = $1) + (SELECT count(*) FROM members WHERE workspace_id = $1) + (SELECT count(*) FROM agents WHERE workspace_id = $1)`, ws)
+	}
+	purge := func() {
+		t.Helper()
+		for range 40 { // as who has found it due a moment before it was suspended
+			if n := pgtest.Value[*int64](t, env, `SELECT purge_workspace($1, 1000)`, ws); n == nil || *n == 0 {
+				break
+			}
+		}
+		must(s.System("test").BuryWorkspace(ctx, ws))(t)
+	}
+	before := rows()
+	if gone := must(s.System("test").PurgePerson(ctx, grace.id))(t); gone || len(must(s.System("test").Leaving(ctx, 10))(t)) > 0 {
+		t.Error("a member of a suspended workspace is due")
+	}
+	if purge(); rows() != before {
+		t.Errorf("%d rows of %d are left of a suspended workspace", rows(), before)
+	}
+	must(operator.Suspend(ctx, ws.String(), false))(t)
+	if gone := must(s.System("test").PurgePerson(ctx, grace.id))(t); !gone {
+		t.Error("resumed, they are not due")
+	}
+	if purge(); rows() != 0 {
+		t.Errorf("resumed, %d rows are left", rows())
+	}
+}
