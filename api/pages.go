@@ -92,7 +92,7 @@ func (a *API) visit(w http.ResponseWriter, x *exchange, p Page, v *Visit) (Reply
 	if err := r.ParseForm(); err != nil || changes && !formTyped(r) {
 		return nil, corp.Invalid("form", "The form did not arrive whole.", "Go back and send it again.")
 	}
-	if changes { // the form may have taken its time
+	if changes && !x.who.Session.IsZero() { // the form may have taken its time
 		if err := a.recogniseVisitor(r.Context(), x); err != nil {
 			return nil, err
 		}

@@ -1,9 +1,11 @@
 package portal_test
 
 import (
+	"bufio"
 	"encoding/base32"
 	"fmt"
 	"html"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -324,4 +326,46 @@ func TestABrowserThatSignedInBeforeIsNotKeptOut(t *testing.T) {
 	stranger.from = "198.51.100.4"
 	stranger.post("/sign-in", "email", email, "password", good).shows(429, "/sign-in", "too many attempts")
 	b.post("/sign-in", "email", email, "password", good).shows(200, "/account")
+}
+
+// Who sends a form is asked again when it has arrived: it may have taken its time.
+func TestWhoIsSignedOutWhileTheirFormIsOnItsWayChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	b, email := w.join(t, "Ada")
+	other := w.browser(t)
+	other.post("/sign-in", "email", email, "password", good).shows(200, "/account")
+	site, err := url.Parse(w.url)
+	ok(t, err)
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", site.Host)
+	ok(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	form := "name=Mallory"
+	_, err = fmt.Fprintf(c, "POST /account/name HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Site: same-origin\r\nContent-Length: %d\r\nExpect: 100-continue\r\n", site.Host, len(form))
+	ok(t, err)
+	for _, cookie := range b.http.Jar.Cookies(site) {
+		_, err = fmt.Fprintf(c, "Cookie: %s\r\n", cookie)
+		ok(t, err)
+	}
+	_, err = fmt.Fprint(c, "\r\n")
+	ok(t, err)
+	in := bufio.NewReader(c)
+	line, err := in.ReadString('\n') // the form is asked for: who sends it was let in
+	if err != nil || !strings.Contains(line, " 100 ") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	_, err = in.ReadString('\n')
+	ok(t, err)
+	b.post("/sign-out")
+	_, err = fmt.Fprint(c, form)
+	ok(t, err)
+	res, err := http.ReadResponse(in, nil)
+	ok(t, err)
+	defer func() { _ = res.Body.Close() }()
+	if to := res.Header.Get("Location"); !strings.HasPrefix(to, "/sign-in") {
+		t.Errorf("%s, to %q", res.Status, to)
+	}
+	if other.open("/account").shows(200, "/account"); strings.Contains(other.page, "Mallory") {
+		t.Error("the form was carried out")
+	}
 }

@@ -3,7 +3,18 @@
 
 -- +goose Up
 
+-- A workspace's table whose rows go with it, as in migration 20.
 -- +goose StatementBegin
+CREATE OR REPLACE FUNCTION goes_with_workspace(target regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    named CONSTANT text := (  -- its keys, and those by which it points to itself
+        SELECT string_agg(DISTINCT quote_ident(a.attname), ', ') FROM pg_constraint k, unnest(k.conkey) n JOIN pg_attribute a ON a.attnum = n
+        WHERE k.conrelid = target AND a.attrelid = target AND (k.contype = 'p' OR k.contype = 'f' AND k.confrelid = target));
+BEGIN
+    EXECUTE format('CREATE POLICY purge ON %s TO corp_auth USING (workspace_id IN (SELECT w.workspace_id FROM workspaces w WHERE w.delete_after <= now() AND w.suspended_at IS NULL)) WITH CHECK (false)', target);
+    EXECUTE format('GRANT SELECT (%s), DELETE ON %s TO corp_auth', named, target);
+END $$;
+
 DO $$
 DECLARE
     target regclass;

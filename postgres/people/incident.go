@@ -25,14 +25,17 @@ func (s System) Known(ctx context.Context, idOrEmail string) (corp.Person, error
 // and says how many. Keys go on.
 func (s System) SignOut(ctx context.Context, id corp.UserID) (ended int64, err error) {
 	err = s.door.In(ctx, func(tx pgx.Tx) error {
-		// Who lets a device in has this lock, too: it is signed out, or comes too late.
-		if _, err := tx.Exec(ctx, `SELECT FROM users WHERE $1::uuid IS NULL OR user_id = $1 ORDER BY user_id FOR NO KEY UPDATE`, id); err != nil {
-			return err
-		}
+		// A device that comes for its session has this lock, too: it is signed out, or comes too late.
+		var err error
 		if id.IsZero() {
 			door.Say(tx, hint.Notice{Kind: hint.Resync})
+			_, err = tx.Exec(ctx, `DELETE FROM device_codes`) // and not everybody's row
 		} else {
 			door.Say(tx, hint.Notice{Kind: hint.Access, User: id})
+			_, err = tx.Exec(ctx, `SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE`, id)
+		}
+		if err != nil {
+			return err
 		}
 		// In one order, so that two who do it at once, or somebody who signs out, do not wait for each other in a circle.
 		tag, err := tx.Exec(ctx, `

@@ -59,13 +59,13 @@ pol AS (
 deletable (rolname, relname) AS (VALUES
     ('corp_system', 'idempotency_keys'), ('corp_system', 'servers'), ('corp_system', 'sessions'), ('corp_system', 'email_links'), ('corp_system', 'device_codes'), ('corp_system', 'signing_keys'), ('corp_system', 'mails'),
     ('corp_app', 'members'), ('corp_app', 'recovery_codes'), ('corp_app', 'identities'), ('corp_auth', 'audit_personal'),
-    ('corp_auth', 'workspaces'), ('corp_auth', 'users'), ('corp_auth', 'email_links'), ('corp_auth', 'device_codes'), ('corp_auth', 'former_slugs')),  -- when they are due
+    ('corp_auth', 'workspaces'), ('corp_auth', 'users'), ('corp_auth', 'email_links'), ('corp_auth', 'device_codes'), ('corp_auth', 'former_slugs'), ('corp_auth', 'mails')),  -- when they are due
 hidden (relname, attname) AS (VALUES  -- hashes of secrets: compared in the look-ups, never read
     ('api_keys', 'hash'), ('sessions', 'secret_hash'), ('invitations', 'hash'), ('email_links', 'hash'), ('device_codes', 'hash'), ('device_codes', 'code_hash')),
 own (expr) AS (VALUES ('(user_id = ( SELECT (NULLIF(current_setting(''app.user_id''::text, true), ''''::text))::uuid AS "nullif"))')),
 mine (expr) AS (VALUES ('(workspace_id = ( SELECT (NULLIF(current_setting(''app.workspace_id''::text, true), ''''::text))::uuid AS "nullif"))')),
 going AS (SELECT * FROM ten WHERE NOT relispartition AND relname <> 'workspaces' AND relname NOT LIKE 'audit%'),  -- the rows that go with a workspace
-due (expr) AS (VALUES (E'(workspace_id IN ( SELECT w.workspace_id\n   FROM workspaces w\n  WHERE (w.delete_after <= now())))')),
+due (expr) AS (VALUES (E'(workspace_id IN ( SELECT w.workspace_id\n   FROM workspaces w\n  WHERE ((w.delete_after <= now()) AND (w.suspended_at IS NULL))))')),
 finding (rule, object) AS (
     SELECT 'row-level security is not enabled and forced', relname FROM ten WHERE NOT (relrowsecurity AND relforcerowsecurity)
     UNION ALL SELECT 'table without workspace_id', relname FROM tab WHERE oid NOT IN (SELECT oid FROM ten) AND relname NOT IN (SELECT relname FROM global UNION ALL SELECT relname FROM person)
