@@ -88,3 +88,20 @@ func TestAnOperatorContainsAnIncidentOnTheCommandLine(t *testing.T) {
 		t.Errorf("the log has %d suspensions and %d resumptions", n, back)
 	}
 }
+
+// After the operator's own key was revoked the next start makes another; the key of the
+// runner that the last start left behind ends all the same.
+func TestAnIncidentLeavesNoRunnersKeyBehind(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	runner := func() string { l, _ := s.context(); return l.Runner }
+	wait(t, "the runner's key", func() bool { return runner() != "" })
+	last := runner()
+	s.must("--context", "local", "key", "revoke-operator", "--this-one")
+	s.kill(syscall.SIGTERM)
+	s.up()
+	wait(t, "the next runner's key", func() bool { return runner() != last })
+	if out := s.must("--context", "local", "key", "revoke-operator", "--runners"); strings.Contains(out, last) {
+		t.Errorf("the key of the runner that is gone was still good:\n%s", out)
+	}
+}

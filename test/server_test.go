@@ -129,6 +129,7 @@ type localContext struct {
 	Server   string `json:"server"`
 	Key      string `json:"key"`
 	Operator string `json:"operator_key"`
+	Runner   string `json:"runner_key_id"`
 }
 
 func (s *server) context() (l localContext, err error) {
