@@ -2,6 +2,7 @@ package people
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,12 +25,10 @@ func (s System) Leaving(ctx context.Context, n int) ([]corp.UserID, error) {
 // theirs alone, and what the audit log knows of them beside its events. It says
 // whether it did: who has come back stays.
 func (s System) PurgePerson(ctx context.Context, id corp.UserID) (gone bool, err error) {
-	ctx = purging(ctx, "purgePerson", id.String())
-	err = s.door.In(ctx, func(tx pgx.Tx) error {
+	return s.remove(ctx, "purgePerson", id.String(), func(tx pgx.Tx) pgx.Row {
 		door.Say(tx, hint.Notice{Kind: hint.Access, User: id})
-		return tx.QueryRow(ctx, `SELECT coalesce((SELECT purge_person(u.user_id, $2) FROM users u WHERE u.user_id = $1 AND NOT `+inEvidence+`), false)`, id, id.String()).Scan(&gone)
+		return tx.QueryRow(ctx, `SELECT coalesce((SELECT purge_person(u.user_id, $2) FROM users u WHERE u.user_id = $1 AND NOT `+inEvidence+`), false)`, id, id.String())
 	})
-	return gone, err
 }
 
 // Doomed returns up to n workspaces whose time of grace is over, those first that
@@ -51,14 +50,27 @@ func (s System) PurgeWorkspace(ctx context.Context, ws corp.WorkspaceID, n int) 
 
 // BuryWorkspace removes the row of a workspace of which nothing else is left.
 func (s System) BuryWorkspace(ctx context.Context, ws corp.WorkspaceID) (gone bool, err error) {
-	ctx = purging(ctx, "purgeWorkspace", ws.String())
-	err = s.door.In(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `SELECT bury_workspace($1)`, ws).Scan(&gone)
+	return s.remove(ctx, "purgeWorkspace", ws.String(), func(tx pgx.Tx) pgx.Row {
+		return tx.QueryRow(ctx, `SELECT bury_workspace($1)`, ws)
 	})
-	return gone, err
 }
 
-// purging has the installation's audit log say what the clock did.
-func purging(ctx context.Context, operation, target string) context.Context {
-	return door.WithAudit(ctx, door.NewPending(corp.AuditEvent{Actor: corp.ActorSystem, Operation: operation, Action: "purge", Target: target}))
+// errStays rolls back what removed nothing: who waited for another server to remove the
+// same has changed something in the database's eyes, and would be in the log for it.
+var errStays = errors.New("it stays, or is gone already")
+
+// remove does what the clock decided, once, and has the installation's audit log say so.
+func (s System) remove(ctx context.Context, operation, target string, do func(pgx.Tx) pgx.Row) (gone bool, err error) {
+	ctx = door.WithAudit(ctx, door.NewPending(corp.AuditEvent{Actor: corp.ActorSystem, Operation: operation, Action: "purge", Target: target}))
+	err = s.door.In(ctx, func(tx pgx.Tx) error {
+		err := do(tx).Scan(&gone)
+		if err == nil && !gone {
+			err = errStays
+		}
+		return err
+	})
+	if errors.Is(err, errStays) {
+		return false, nil
+	}
+	return gone, err
 }

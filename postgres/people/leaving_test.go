@@ -1,6 +1,7 @@
 package people_test
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -133,6 +134,44 @@ func TestComingBackWhileBeingRemovedIsAllOrNothing(t *testing.T) {
 			if gone && n != 0 || !gone && n != before[table] {
 				t.Fatalf("gone %t, and %s has %d of %d", gone, table, n, before[table])
 			}
+		}
+	}
+}
+
+// Two servers remove the same at once: one of them did, and the log says so once.
+func TestWhatTwoServersRemoveIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s := people.New(env.DB.Door())
+	system, who, ws := s.System("test"), join(t, s), corp.NewID[corp.WorkspaceID]()
+	env.Exec(t, `UPDATE users SET delete_after = now() WHERE user_id = $1`, who.id)
+	env.Exec(t, `INSERT INTO workspaces (workspace_id, slug, name, plan, created_by, archived_at, delete_after) VALUES ($1, 'doomed', 'Doomed', 'free', 'test', now(), now())`, ws)
+	person := func(ctx context.Context) (bool, error) { return system.PurgePerson(ctx, who.id) }
+	place := func(ctx context.Context) (bool, error) { return system.BuryWorkspace(ctx, ws) }
+	for _, c := range []struct {
+		operation, target, held string
+		remove                  func(context.Context) (bool, error)
+	}{
+		{"purgePerson", who.id.String(), `UPDATE users SET name = name`, person},
+		{"purgeWorkspace", ws.String(), `UPDATE workspaces SET name = name`, place},
+	} {
+		release, done := hold(t, env, c.held), make(chan bool, 2)
+		for range 2 {
+			go func() {
+				gone, err := c.remove(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				done <- gone
+			}()
+		}
+		waiting(t, env, 2)
+		release()
+		if one, other := <-done, <-done; one == other {
+			t.Errorf("%s: by both, or by none: %t", c.operation, one)
+		}
+		if n := pgtest.Value[int](t, env, `SELECT count(*) FROM audit_events WHERE operation = $1 AND target = $2`, c.operation, c.target); n != 1 {
+			t.Errorf("%s: the log tells of it %d times", c.operation, n)
 		}
 	}
 }
