@@ -93,7 +93,7 @@ func (a *API) createInvitation(ctx context.Context, who corp.Identity, in *creat
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Identity.AskInvitation(ctx, email); err != nil {
+	if err := a.Identity.AskInvitation(ctx, who.Workspace, email); err != nil {
 		return nil, pause(err)
 	}
 	secret := corp.NewSecret(corp.KeyPrefixLink)

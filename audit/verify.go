@@ -61,7 +61,7 @@ type Expect struct {
 	Keys        []ed25519.PublicKey // that may have signed; none: the one that the log names, which proves little
 	Checkpoints []Checkpoint        // kept elsewhere; those of other workspaces do not count
 	WorkspaceID *corp.WorkspaceID   // nil: any
-	Now         time.Time           // when it was exported; zero: rows of any age may be no longer kept
+	Now         time.Time           // when it was exported, or now when nobody can say; zero: rows of any age may be no longer kept
 }
 
 // keptAtLeast is how old rows are before they may be no longer kept: a month less than

@@ -68,7 +68,7 @@ func (f *Flows) ConfirmReset(ctx context.Context, token, fresh string, endKeys b
 	if err != nil {
 		return "", err
 	}
-	if err := f.setPassword(ctx, link.Person, link.Email, fresh, people.PasswordChange{Link: hash, EndKeys: endKeys}); err != nil {
+	if err := f.setPassword(ctx, f.attempt(link.Email, "a link", from), link.Person, link.Email, fresh, people.PasswordChange{Link: hash, EndKeys: endKeys}); err != nil {
 		return "", err
 	}
 	f.attempt(link.Email, "", from).passed(ctx)
@@ -96,7 +96,7 @@ func (f *Flows) ChangePassword(ctx context.Context, who corp.Identity, again Aga
 		return in, err
 	}
 	s := f.newSession(asks.Kind, from)
-	err = f.setPassword(ctx, who.User, account.Email, fresh, people.PasswordChange{Was: account.PasswordHash, By: who.Session, Next: s.row, EndKeys: endKeys})
+	err = f.setPassword(ctx, f.attempt(account.Email, who.Session.String(), from), who.User, account.Email, fresh, people.PasswordChange{Was: account.PasswordHash, By: who.Session, Next: s.row, EndKeys: endKeys})
 	if err != nil {
 		return in, err
 	}
@@ -104,11 +104,11 @@ func (f *Flows) ChangePassword(ctx context.Context, who corp.Identity, again Aga
 	return f.signedIn(ctx, who.User, s)
 }
 
-func (f *Flows) setPassword(ctx context.Context, id corp.UserID, email, fresh string, c people.PasswordChange) (err error) {
+func (f *Flows) setPassword(ctx context.Context, t try, id corp.UserID, email, fresh string, c people.PasswordChange) (err error) {
 	if err := password.Check(fresh, email); err != nil {
 		return err
 	}
-	if err := f.take(ctx, "sign-in:all", attemptsOfAll); err != nil {
+	if err := t.admit(ctx); err != nil {
 		return err
 	}
 	if c.Hash, err = f.Hasher.Hash(ctx, fresh); err != nil {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/limit"
@@ -33,9 +34,17 @@ func line(s string) string {
 
 // named is the name that a stranger gave something, with nothing left in it that looks
 // like a host's name.
-func named(s string) string { return dotted.ReplaceAllString(line(s), "$1. ") }
+func named(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) { // what is not seen, but keeps a dot from its neighbour
+			return -1
+		}
+		return r
+	}, s)
+	return dotted.ReplaceAllString(line(s), ". $1")
+}
 
-var dotted = regexp.MustCompile(`(\S)[.。．｡]\b`)
+var dotted = regexp.MustCompile(`[.․。．｡]([^\s.])`)
 
 func (f *Flows) verifyLetter(secret string) (subject, text string) {
 	return "Confirm your address", fmt.Sprintf(`Somebody, probably you, wants to register this address at Generic Corp.
@@ -156,10 +165,19 @@ func (f *Flows) post(ctx context.Context, to string, compose func(secret string)
 	return nil
 }
 
-// AskInvitation counts an invitation against the address that it goes to. The error is
-// a limit error when that got several of late: the sender may know.
-func (f *Flows) AskInvitation(ctx context.Context, to string) error {
-	err := f.take(ctx, "{"+f.digest(mailbox(to))+"}:invitations", invitations)
+// AskInvitation counts an invitation by a workspace against the address that it goes to. The
+// error is a limit error when that got several of late: the sender may know.
+func (f *Flows) AskInvitation(ctx context.Context, ws corp.WorkspaceID, to string) error {
+	key := "{" + f.digest(mailbox(to)) + "}:invitations"
+	states, err := f.Limits.Take(ctx, []limit.Ask{{Key: key + ":" + ws.String(), Policy: invitationsHere, Cost: 1}, {Key: key, Policy: invitations, Cost: 1}})
+	if err != nil {
+		return fmt.Errorf("ask the limit of invitations: %w", err)
+	}
+	worst, denied := limit.Denied(states)
+	if !denied {
+		return nil
+	}
+	err = paused(worst.RetryAfter)
 	if e, is := errors.AsType[*corp.Error](err); is {
 		e.Field, e.Message = "email", "This address got several invitations within the hour."
 	}

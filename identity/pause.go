@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -29,11 +30,17 @@ func paused(wait time.Duration) error {
 }
 
 // What is admitted before anything is computed; nothing while a shared store is down. A hash takes 30 ms of a processor,
-// so a third of each is what strangers can keep busy.
+// so a third of each is what strangers can keep busy, and a tenth more those who proved who they are before.
 var (
 	attemptsOfAll = limit.Policy{Name: "sign-in", Quota: 600 * int64(runtime.GOMAXPROCS(0)), Window: time.Minute, Burst: 100 * int64(runtime.GOMAXPROCS(0)), FailClosed: true}
-	// The share of one network in them: right or wrong, nobody takes them all.
+	// The share of one network in them, and of the site that it may be a part of: right or
+	// wrong, nobody takes them all.
 	attemptsHere = limit.Policy{Name: "sign-in-here", Quota: attemptsOfAll.Quota / 6, Window: time.Minute, Burst: attemptsOfAll.Burst / 6, FailClosed: true}
+	attemptsSite = limit.Policy{Name: "sign-in-site", Quota: attemptsOfAll.Quota / 3, Window: time.Minute, Burst: attemptsOfAll.Burst / 3, FailClosed: true}
+	// What is kept for who was known before, and the share of one account in it: whoever
+	// has used that up is a stranger again.
+	attemptsOfKnown = limit.Policy{Name: "sign-in-known", Quota: 200 * int64(runtime.GOMAXPROCS(0)), Window: time.Minute, Burst: 50 * int64(runtime.GOMAXPROCS(0)), FailClosed: true}
+	attemptsOfOne   = limit.Policy{Name: "sign-in-account", Quota: 60, Window: time.Hour, Burst: 20, FailClosed: true}
 	// Failures of a whole network, or an account as a whole, that are still people's
 	// mistakes; after them the pause grows for all of it.
 	mistakes = limit.Policy{Name: "sign-in-mistakes", Quota: 60, Window: time.Hour, Burst: 20, FailClosed: true}
@@ -41,8 +48,10 @@ var (
 	// so that nobody uses up what the owner would get, and all.
 	lettersHere = limit.Policy{Name: "letters-here", Quota: 6, Window: time.Hour, Burst: 3, FailClosed: true}
 	letters     = limit.Policy{Name: "letters", Quota: 30, Window: time.Hour, Burst: 12, FailClosed: true}
-	// Invitations to one address, whichever workspaces send them.
-	invitations = limit.Policy{Name: "invitations", Quota: 6, Window: time.Hour, Burst: 6, FailClosed: true}
+	// Invitations to one address: those of one workspace, so that none uses up what the
+	// others may send, and all.
+	invitationsHere = limit.Policy{Name: "invitations-here", Quota: 3, Window: time.Hour, Burst: 3, FailClosed: true}
+	invitations     = limit.Policy{Name: "invitations", Quota: 12, Window: time.Hour, Burst: 9, FailClosed: true}
 	// How often a device may ask, and a person guess the code of one, or of a new factor. A
 	// device's is read four times when a proof is asked for.
 	polls   = limit.Policy{Name: "device-polls", Quota: 30, Window: time.Minute, Burst: 3, FailClosed: true}
@@ -53,29 +62,39 @@ var (
 // try is one attempt to prove something about an account.
 type try struct {
 	f       *Flows
-	here    string // the account from this network, or a known browser: grows from the first failure
-	account string // the account from everywhere; "" for a known browser
+	account string // the account from everywhere
+	here    string // the account from this network: grows from the first failure
 	network string // "" where nobody knows it: behind a proxy that is not trusted all come from one
+	site    string // of which the network may be one of many; "" for IPv4
+	known   string // the account in a known browser or session, in place of all of these; "" for a stranger's
 }
 
 // attempt is one at the account of an address. Known is what the browser or the session is
 // called in which its owner was before; "" for a stranger's.
 func (f *Flows) attempt(email, known string, from Caller) try {
 	account := f.digest(email)
-	t := try{f: f, here: limit.NetworkKey(from.Address, "sign-in:"+account)}
+	t := try{f: f, account: "{" + account + "}:sign-in", here: limit.NetworkKey(from.Address, "sign-in:"+account)}
 	if from.known() {
-		t.network = limit.NetworkKey(from.Address, "sign-in-network")
+		t.network, t.site = limit.NetworkKey(from.Address, "sign-in-network"), limit.SiteKey(from.Address, "sign-in-site")
 	}
-	if t.account = "{" + account + "}:sign-in"; known != "" {
-		t.here, t.account = t.account+":"+known, ""
+	if known != "" {
+		t.known = t.account + ":" + known
 	}
 	return t
+}
+
+// own is the pause that grows from the first failure.
+func (t try) own() string {
+	if t.known != "" {
+		return t.known
+	}
+	return t.here
 }
 
 // wide are the pauses that grow only after many mistakes, and are for strangers.
 func (t try) wide() []string {
 	switch {
-	case t.account == "":
+	case t.known != "":
 		return nil
 	case t.network == "":
 		return []string{t.account}
@@ -87,12 +106,38 @@ func (t try) wide() []string {
 func (c Caller) known() bool { return c.Address.IsValid() && !c.Address.Unmap().IsLoopback() }
 
 // admit asks every pause before anything is computed, and counts the attempt.
-func (t try) admit(ctx context.Context) error {
+func (t *try) admit(ctx context.Context) error {
 	if err := t.waits(ctx); err != nil {
 		return err
 	}
+	err := t.count(ctx)
+	if errors.Is(err, errStranger) {
+		t.known = ""
+		return t.admit(ctx)
+	}
+	return err
+}
+
+// errStranger says that an account has used up its share of what is kept for who is known.
+var errStranger = errors.New("not known any more")
+
+// count counts what is about to be computed, for whoever it is.
+func (t try) count(ctx context.Context) error {
+	if t.known != "" {
+		if err := t.f.take(ctx, t.account+":known", attemptsOfOne); corp.KindOf(err) == corp.KindLimit {
+			return errStranger
+		} else if err != nil {
+			return err
+		}
+		return t.f.take(ctx, "sign-in:known", attemptsOfKnown)
+	}
 	if t.network != "" {
 		if err := t.f.take(ctx, t.network+":attempts", attemptsHere); err != nil {
+			return err
+		}
+	}
+	if t.site != "" {
+		if err := t.f.take(ctx, t.site, attemptsSite); err != nil {
 			return err
 		}
 	}
@@ -102,7 +147,7 @@ func (t try) admit(ctx context.Context) error {
 // waits returns a limit error while a pause lasts, and an unavailable one when nobody
 // can say.
 func (t try) waits(ctx context.Context) error {
-	for _, key := range append([]string{t.here}, t.wide()...) {
+	for _, key := range append([]string{t.own()}, t.wide()...) {
 		wait, err := t.f.Backoff.Wait(ctx, key)
 		if err != nil {
 			return fmt.Errorf("ask the back-off: %w", err)
@@ -116,7 +161,7 @@ func (t try) waits(ctx context.Context) error {
 
 // failed notes that the attempt was wrong.
 func (t try) failed(ctx context.Context) error {
-	if err := t.f.Backoff.Fail(ctx, t.here); err != nil {
+	if err := t.f.Backoff.Fail(ctx, t.own()); err != nil {
 		return fmt.Errorf("note a failure: %w", err)
 	}
 	for _, key := range t.wide() {
@@ -136,8 +181,8 @@ func (t try) failed(ctx context.Context) error {
 // passed notes that it was right, and done: a pause that cannot be ended ends by itself.
 // The network's stays: else whoever has one account could go on with everybody else's.
 func (t try) passed(ctx context.Context) {
-	ended := []string{t.here}
-	if t.account != "" {
+	ended := []string{t.own()}
+	if t.known == "" {
 		ended = append(ended, t.account)
 	}
 	for _, key := range ended {

@@ -121,7 +121,7 @@ func (f *Flows) join(ctx context.Context, n Newcomer, u people.NewUser, email st
 	if err := password.Check(n.Password, email, name); err != nil {
 		return SignedIn{}, err
 	}
-	if err := f.take(ctx, "sign-in:all", attemptsOfAll); err != nil {
+	if err := f.attempt(email, "", from).count(ctx); err != nil {
 		return SignedIn{}, err
 	}
 	if u.PasswordHash, err = f.Hasher.Hash(ctx, n.Password); err != nil {

@@ -69,7 +69,7 @@ func (f *Flows) EndSession(ctx context.Context, who corp.Identity, id corp.Sessi
 	if who.Session.IsZero() {
 		return needsSession()
 	}
-	return f.People.Of(who.User).EndSession(ctx, id, "revoked")
+	return f.People.Of(who.User).EndSession(ctx, id, people.ByOther)
 }
 
 // Again is a proof given once more by somebody who is signed in.

@@ -17,15 +17,25 @@ const pauses = "pause:"
 // AddressKey is the key of what (a class of requests) from an address. An IPv6
 // address counts as its /64, of which one customer has all.
 func AddressKey(address netip.Addr, what string) string {
-	return "{" + site(address, 32) + "}:" + what
+	return "{" + block(address, 32) + "}:" + what
 }
 
 // NetworkKey is AddressKey for the neighbourhood of an address: its /24 or /64.
 func NetworkKey(address netip.Addr, what string) string {
-	return "{" + site(address, 24) + "}:" + what
+	return "{" + block(address, 24) + "}:" + what
 }
 
-func site(address netip.Addr, bits int) string {
+// SiteKey is NetworkKey for all that one customer may have of an IPv6 address, its /48;
+// "" for an IPv4 address, of which nobody has more than the network.
+func SiteKey(address netip.Addr, what string) string {
+	if address = address.Unmap().WithZone(""); !address.Is6() {
+		return ""
+	}
+	p, _ := address.Prefix(48) // the number fits
+	return "{" + p.String() + "}:" + what
+}
+
+func block(address netip.Addr, bits int) string {
 	address = address.Unmap().WithZone("")
 	if !address.IsValid() {
 		return "nowhere"

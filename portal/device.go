@@ -42,7 +42,12 @@ func (p *Portal) asksIn(ctx context.Context, v api.Visit, code string, failed er
 	if unknown != nil {
 		return p.problem(v, unknown), unknown
 	}
-	return p.answer(v, screen{view: "device", Title: "Let a command line in", Data: terminal{waiting, code, me.User.Email, open(me.Workspaces), v.Who.Workspace, codeOf(err) != "", me.User.SecondFactor}}, "device", err)
+	works := v.Who.Workspace
+	if chosen, err := corp.ParseID[corp.WorkspaceID](v.Request.PostForm.Get("workspace")); err == nil {
+		works = chosen
+	}
+	proof := codeOf(err) != "" && me.User.Password // who has none signs in anew
+	return p.answer(v, screen{view: "device", Title: "Let a command line in", Data: terminal{waiting, code, me.User.Email, open(me.Workspaces), works, proof, me.User.SecondFactor}}, "device", err)
 }
 
 // open are the workspaces that can be worked in.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/genericcorp/corp"
 	"github.com/genericcorp/corp/identity"
 	"github.com/genericcorp/corp/identity/otp"
 	"github.com/genericcorp/corp/postgres/pgtest"
@@ -172,7 +173,14 @@ func TestACommandLineIsLetInByWhoSeesItsCode(t *testing.T) {
 	if b.open("/device?code=" + late.Code); strings.Contains(b.page, "Your password") {
 		t.Error("a password is asked for before it is known to be needed")
 	}
-	b.post("/device", "code", late.Code, "answer", "yes").shows(403, "/device", "once more", "Your password", late.Code)
+	var places [2]corp.WorkspaceID
+	for i := range places {
+		places[i] = pgtest.Workspace(t)
+		pgtest.New(t).Exec(t, `INSERT INTO members (workspace_id, user_id, role, created_by) SELECT $1, user_id, 'member', 'test' FROM users WHERE email = $2`, places[i], email)
+	}
+	for _, chosen := range places {
+		b.post("/device", "code", late.Code, "answer", "yes", "workspace", chosen.String()).shows(403, "/device", "once more", "Your password", late.Code, chosen.String()+`" selected`)
+	}
 	b.post("/device", "code", late.Code, "answer", "yes", "password", good).shows(200, "/device", "is signed in")
 }
 

@@ -21,8 +21,11 @@ func (s System) Known(ctx context.Context, idOrEmail string) (corp.Person, error
 	return one(found, err)
 }
 
+// takeBackTheirs ends the open invitations that a person, or anybody, made in a session.
+const takeBackTheirs = `SELECT take_back_invitations($1)`
+
 // SignOut ends all sessions of a person, or of everybody when it is the zero person,
-// and says how many. Keys go on.
+// and says how many, and takes back the open invitations that they made there. Keys go on.
 func (s System) SignOut(ctx context.Context, id corp.UserID) (ended int64, err error) {
 	err = s.door.In(ctx, func(tx pgx.Tx) error {
 		// A device that comes for its session has this lock, too: it is signed out, or comes too late.
@@ -42,6 +45,9 @@ func (s System) SignOut(ctx context.Context, id corp.UserID) (ended int64, err e
 			WITH open AS (SELECT user_id, id FROM sessions WHERE ended_at IS NULL AND ($1::uuid IS NULL OR user_id = $1) ORDER BY user_id, id FOR UPDATE)
 			UPDATE sessions s SET ended_at = now(), ended_by = 'revoked' FROM open WHERE s.user_id = open.user_id AND s.id = open.id`, id)
 		ended = tag.RowsAffected()
+		if err == nil {
+			_, err = tx.Exec(ctx, takeBackTheirs, id)
+		}
 		return err
 	})
 	return ended, err

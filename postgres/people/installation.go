@@ -23,7 +23,8 @@ func (s System) Users(ctx context.Context, p corp.Page) (corp.List[corp.User], e
 	return door.Page(found, limit, func(u corp.User) door.Position { return door.At(u.CreatedAt, u.ID) }), err
 }
 
-// Disable keeps somebody out, or lets them in again. It ends their sessions.
+// Disable keeps somebody out, or lets them in again. It ends their sessions, and takes
+// back what they gave in them.
 func (s System) Disable(ctx context.Context, id corp.UserID, disabled bool) error {
 	return s.door.In(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE user_id = $1`, id, disabled)
@@ -38,6 +39,9 @@ func (s System) Disable(ctx context.Context, id corp.UserID, disabled bool) erro
 			return nil
 		}
 		_, err = tx.Exec(ctx, `UPDATE sessions SET ended_at = now(), ended_by = 'disabled' WHERE user_id = $1 AND ended_at IS NULL`, id)
+		if err == nil {
+			_, err = tx.Exec(ctx, takeBackTheirs, id)
+		}
 		return err
 	})
 }

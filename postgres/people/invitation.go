@@ -22,6 +22,8 @@ var scanInvitation = pgx.RowToStructByName[corp.Invitation]
 // already is a conflict; one more than the plan's users, invitations counted, is a limit.
 func (w Workspace) Invite(ctx context.Context, actor corp.Actor, email string, role corp.Role, hash []byte, lasts time.Duration) (made corp.Invitation, err error) {
 	id := corp.NewID[corp.InvitationID]()
+	giver, _ := corp.ParseID[corp.UserID](string(actor))      // zero: a key of the workspace's own
+	session, _ := corp.ParseID[corp.SessionID](string(w.via)) // zero: a key
 	err = w.door.In(ctx, func(tx pgx.Tx) error {
 		if err := w.lockPlaces(ctx, tx); err != nil {
 			return err
@@ -40,9 +42,9 @@ func (w Workspace) Invite(ctx context.Context, actor corp.Actor, email string, r
 			return err
 		}
 		made, err = door.CollectOne(ctx, tx, "invitation", scanInvitation, `
-			INSERT INTO invitations (workspace_id, id, email, role, hash, created_by, via, expires_at)
-			VALUES ($1, $2, lower($3), $4, $5, $6, $7, now() + $8::bigint * interval '1 millisecond') RETURNING `+invitationColumns,
-			w.door.ID, id, email, role, hash, actor, w.via, milliseconds(lasts))
+			INSERT INTO invitations (workspace_id, id, email, role, hash, created_by, via, giver, session, expires_at)
+			VALUES ($1, $2, lower($3), $4, $5, $6, $7, $8, $9, now() + $10::bigint * interval '1 millisecond') RETURNING `+invitationColumns,
+			w.door.ID, id, email, role, hash, actor, w.via, giver, session, milliseconds(lasts))
 		if err != nil {
 			return err
 		}

@@ -25,9 +25,15 @@ func (s System) Leaving(ctx context.Context, n int) ([]corp.UserID, error) {
 // theirs alone, and what the audit log knows of them beside its events. It says
 // whether it did: who has come back stays.
 func (s System) PurgePerson(ctx context.Context, id corp.UserID) (gone bool, err error) {
-	return s.remove(ctx, "purgePerson", id.String(), func(tx pgx.Tx) pgx.Row {
+	return s.remove(ctx, "purgePerson", id.String(), func(tx pgx.Tx) (gone bool, err error) {
 		door.Say(tx, hint.Notice{Kind: hint.Access, User: id})
-		return tx.QueryRow(ctx, `SELECT coalesce((SELECT purge_person(u.user_id, $2) FROM users u WHERE u.user_id = $1 AND NOT `+inEvidence+`), false)`, id, id.String())
+		var b door.Batch // in the order of who comes back; whoever suspends one of them is before, and seen, or after
+		b.Queue(`SELECT FROM users WHERE user_id = $1 FOR UPDATE`, id)
+		b.Queue(`SELECT FROM workspaces w WHERE w.workspace_id IN (SELECT m.workspace_id FROM members m WHERE m.user_id = $1) ORDER BY w.workspace_id FOR NO KEY UPDATE`, id)
+		b.Queue(`SELECT coalesce((SELECT purge_person(u.user_id, $2) FROM users u WHERE u.user_id = $1 AND NOT `+inEvidence+`), false)`, id, id.String()).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&gone) })
+		err = door.Send(ctx, tx, &b)
+		return gone, err
 	})
 }
 
@@ -50,8 +56,9 @@ func (s System) PurgeWorkspace(ctx context.Context, ws corp.WorkspaceID, n int) 
 
 // BuryWorkspace removes the row of a workspace of which nothing else is left.
 func (s System) BuryWorkspace(ctx context.Context, ws corp.WorkspaceID) (gone bool, err error) {
-	return s.remove(ctx, "purgeWorkspace", ws.String(), func(tx pgx.Tx) pgx.Row {
-		return tx.QueryRow(ctx, `SELECT bury_workspace($1)`, ws)
+	return s.remove(ctx, "purgeWorkspace", ws.String(), func(tx pgx.Tx) (gone bool, err error) {
+		err = tx.QueryRow(ctx, `SELECT bury_workspace($1)`, ws).Scan(&gone)
+		return gone, err
 	})
 }
 
@@ -60,11 +67,10 @@ func (s System) BuryWorkspace(ctx context.Context, ws corp.WorkspaceID) (gone bo
 var errStays = errors.New("it stays, or is gone already")
 
 // remove does what the clock decided, once, and has the installation's audit log say so.
-func (s System) remove(ctx context.Context, operation, target string, do func(pgx.Tx) pgx.Row) (gone bool, err error) {
+func (s System) remove(ctx context.Context, operation, target string, do func(pgx.Tx) (bool, error)) (gone bool, err error) {
 	ctx = door.WithAudit(ctx, door.NewPending(corp.AuditEvent{Actor: corp.ActorSystem, Operation: operation, Action: "purge", Target: target}))
-	err = s.door.In(ctx, func(tx pgx.Tx) error {
-		err := do(tx).Scan(&gone)
-		if err == nil && !gone {
+	err = s.door.In(ctx, func(tx pgx.Tx) (err error) {
+		if gone, err = do(tx); err == nil && !gone {
 			err = errStays
 		}
 		return err

@@ -69,6 +69,9 @@ func (p Person) Session(ctx context.Context, id corp.SessionID) (corp.Session, t
 	return found[0].Session, time.Duration(found[0].AgeMS) * time.Millisecond, nil
 }
 
+// ByOther is why a session ends that somebody else may have used: what it gave is taken back.
+const ByOther = "revoked"
+
 // EndSession signs one out; once it has ended that changes nothing. One that is not
 // there is not found.
 func (p Person) EndSession(ctx context.Context, id corp.SessionID, by string) error {
@@ -78,10 +81,16 @@ func (p Person) EndSession(ctx context.Context, id corp.SessionID, by string) er
 		if err == nil && tag.RowsAffected() == 0 {
 			err = corp.NotFound("session")
 		}
+		if err == nil && by == ByOther {
+			_, err = tx.Exec(ctx, takeBackMine, id)
+		}
 		p.changed(tx)
 		return err
 	})
 }
+
+// takeBackMine ends the open invitations that the person made in a session, or in any.
+const takeBackMine = `SELECT take_back_my_invitations($1)`
 
 // endAll signs the person out everywhere. Their row is locked.
 func (p Person) endAll(b *door.Batch, by string) {
@@ -189,6 +198,7 @@ func (p Person) rotate(ctx context.Context, tx pgx.Tx, session corp.SessionID, h
 		return RefreshRepeat, nil
 	default:
 		b.Queue(`UPDATE sessions SET ended_at = now(), ended_by = 'reuse' WHERE user_id = $1 AND id = $2`, p.door.ID, session)
+		b.Queue(takeBackMine, session)
 		p.changed(tx)
 		door.Deny(ctx)
 		return RefreshReuse, door.Send(ctx, tx, &b)

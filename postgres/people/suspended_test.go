@@ -136,3 +136,26 @@ func TestNothingOfASuspendedWorkspaceGoes(t *testing.T) {
 		t.Errorf("resumed, %d rows are left", rows())
 	}
 }
+
+// Whoever is about to be forgotten while their workspace is being suspended is not.
+func TestWhoIsInAWorkspaceThatIsBeingSuspendedStays(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s, ws := people.New(env.DB.Door()), env.Workspace(t)
+	who := join(t, s)
+	member(t, s, ws, who, corp.RoleMember)
+	env.Exec(t, `UPDATE users SET delete_after = now() WHERE user_id = $1`, who.id)
+	release, done := hold(t, env, `UPDATE workspaces SET suspended_at = now() WHERE workspace_id = $1`, ws), make(chan bool)
+	go func() {
+		gone, err := s.System("test").PurgePerson(t.Context(), who.id)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- gone
+	}()
+	waiting(t, env, 1)
+	release()
+	if <-done {
+		t.Error("they are gone")
+	}
+}

@@ -67,7 +67,8 @@ type PasswordChange struct {
 	EndKeys bool           // the person's API keys, too
 }
 
-// SetPassword changes the password and ends all sessions and open links. The session
+// SetPassword changes the password and ends all sessions, open links and the open
+// invitations that were made in any session. The session
 // that asked is followed by another one, so that no copy of its credential, and no device
 // that it has let in, goes on with the person. A link also ends what signs the person in
 // from elsewhere, which whoever read the mails or used the account before may have linked.
@@ -94,6 +95,7 @@ func (p Person) SetPassword(ctx context.Context, c PasswordChange) error {
 		}
 		p.endAll(&b, "password")
 		b.Queue(`SELECT spend_my_links()`)
+		b.Queue(takeBackMine, corp.SessionID{})
 		if c.Link != nil {
 			b.Queue(`DELETE FROM identities WHERE user_id = $1`, p.door.ID)
 		}

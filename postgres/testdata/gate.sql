@@ -13,7 +13,7 @@ extra_policy (relname, polname, rolname) AS (VALUES  -- beside one_workspace and
     ('idempotency_keys', 'system', 'corp_system'), ('agents', 'system', 'corp_system'), ('repositories', 'system', 'corp_system'), ('schedules', 'system', 'corp_system'), ('blobs', 'system', 'corp_system'),
     ('users', 'system', 'corp_system'), ('sessions', 'system', 'corp_system'), ('refresh_tokens', 'system', 'corp_system'), ('members', 'system', 'corp_system'),
     ('users', 'look_up', 'corp_auth'), ('identities', 'look_up', 'corp_auth'), ('sessions', 'look_up', 'corp_auth'), ('refresh_tokens', 'look_up', 'corp_auth'),
-    ('members', 'look_up', 'corp_auth'), ('invitations', 'look_up', 'corp_auth'),
+    ('members', 'look_up', 'corp_auth'), ('invitations', 'look_up', 'corp_auth'), ('invitations', 'take_back', 'corp_auth'),
     ('api_keys', 'end_keys', 'corp_auth'), ('workspaces', 'leave', 'corp_auth'), ('api_keys', 'look_up', 'corp_auth'), ('runs', 'look_up', 'corp_auth'), ('tasks', 'look_up', 'corp_auth'), ('workspaces', 'look_up', 'corp_auth'),
     ('workspaces', 'bury', 'corp_auth'), ('users', 'leave', 'corp_auth'), ('members', 'leave', 'corp_auth'), ('api_keys', 'leave', 'corp_auth'), ('invitations', 'leave', 'corp_auth'),  -- rows of what is due, and no others
     ('audit_events', 'system', 'corp_system'), ('audit_links', 'system', 'corp_system'), ('audit_checkpoints', 'system', 'corp_system'),  -- the sealer; no personal data
@@ -27,7 +27,7 @@ definer (proname, owner, caller) AS (VALUES
     ('auth_link', 'corp_auth', 'corp_app'), ('spend_link', 'corp_auth', 'corp_app'), ('auth_invitation', 'corp_auth', 'corp_app'), ('auth_device', 'corp_auth', 'corp_app'),
     ('auth_device_code', 'corp_auth', 'corp_app'), ('answer_device', 'corp_auth', 'corp_app'), ('take_device', 'corp_auth', 'corp_app'),
     ('spend_my_links', 'corp_auth', 'corp_app'), ('end_my_keys', 'corp_auth', 'corp_app'), ('leave_behind', 'corp_auth', 'corp_app'), ('come_back', 'corp_auth', 'corp_app'),
-    ('owners_beside', 'corp_auth', 'corp_app'), ('giver_role', 'corp_auth', 'corp_app'), ('purge_workspace', 'corp_auth', 'corp_system'), ('bury_workspace', 'corp_auth', 'corp_system'), ('purge_person', 'corp_auth', 'corp_system'),
+    ('owners_beside', 'corp_auth', 'corp_app'), ('giver_role', 'corp_auth', 'corp_app'), ('take_back_my_invitations', 'corp_auth', 'corp_app'), ('take_back_invitations', 'corp_auth', 'corp_system'), ('purge_workspace', 'corp_auth', 'corp_system'), ('bury_workspace', 'corp_auth', 'corp_system'), ('purge_person', 'corp_auth', 'corp_system'),
     ('my_workspaces', 'corp_auth', 'corp_app'), ('our_people', 'corp_auth', 'corp_app'), ('revoke_key', 'corp_auth', 'corp_system'),
     ('write_installation_audit', 'corp_auth', 'corp_app'), ('erase_audit', 'corp_auth', 'corp_system'),
     ('ensure_partitions', 'corp_owner', 'corp_system'), ('drop_partition', 'corp_owner', 'corp_system')),
