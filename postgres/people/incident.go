@@ -40,10 +40,13 @@ func (s System) SignOut(ctx context.Context, id corp.UserID) (ended int64, err e
 		if err != nil {
 			return err
 		}
+		const those = `ended_at IS NULL AND ($1::uuid IS NULL OR user_id = $1)`
 		// In one order, so that two who do it at once, or somebody who signs out, do not wait for each other in a circle.
-		tag, err := tx.Exec(ctx, `
-			WITH open AS (SELECT user_id, id FROM sessions WHERE ended_at IS NULL AND ($1::uuid IS NULL OR user_id = $1) ORDER BY user_id, id FOR UPDATE)
-			UPDATE sessions s SET ended_at = now(), ended_by = 'revoked' FROM open WHERE s.user_id = open.user_id AND s.id = open.id`, id)
+		if _, err := tx.Exec(ctx, `SELECT FROM sessions WHERE `+those+` ORDER BY user_id, id FOR UPDATE`, id); err != nil {
+			return err
+		}
+		// And anew: what was waited for may have been a password's change, which another session follows.
+		tag, err := tx.Exec(ctx, `UPDATE sessions SET ended_at = now(), ended_by = 'revoked' WHERE `+those, id)
 		ended = tag.RowsAffected()
 		if err == nil {
 			_, err = tx.Exec(ctx, takeBackTheirs, id)

@@ -11,12 +11,12 @@ import (
 	"github.com/genericcorp/corp/postgres/hint"
 )
 
-// inEvidence says of a person that a workspace of theirs is suspended: who was in it is
-// part of what may be evidence.
-const inEvidence = `EXISTS (SELECT FROM members m JOIN workspaces w USING (workspace_id) WHERE m.user_id = u.user_id AND w.suspended_at IS NOT NULL)`
+// inEvidence says of a person that a workspace is suspended that holds something of
+// theirs: who is and was in it is part of what may be evidence.
+const inEvidence = `EXISTS (SELECT FROM held_in(u.user_id) h JOIN workspaces w ON w.workspace_id = h WHERE w.suspended_at IS NOT NULL)`
 
 // Leaving returns up to n people whose time of grace is over, those first who asked
-// first. Who is in a suspended workspace waits.
+// first. Who is, or was, in a suspended workspace waits.
 func (s System) Leaving(ctx context.Context, n int) ([]corp.UserID, error) {
 	return door.QuerySystem(ctx, s.door, pgx.RowTo[corp.UserID], `SELECT u.user_id FROM users u WHERE u.delete_after <= now() AND NOT `+inEvidence+` ORDER BY u.delete_after LIMIT $1`, n)
 }
@@ -29,7 +29,7 @@ func (s System) PurgePerson(ctx context.Context, id corp.UserID) (gone bool, err
 		door.Say(tx, hint.Notice{Kind: hint.Access, User: id})
 		var b door.Batch // in the order of who comes back; whoever suspends one of them is before, and seen, or after
 		b.Queue(`SELECT FROM users WHERE user_id = $1 FOR UPDATE`, id)
-		b.Queue(`SELECT FROM workspaces w WHERE w.workspace_id IN (SELECT m.workspace_id FROM members m WHERE m.user_id = $1) ORDER BY w.workspace_id FOR NO KEY UPDATE`, id)
+		b.Queue(`SELECT FROM workspaces w WHERE w.workspace_id IN (SELECT held_in($1)) ORDER BY w.workspace_id FOR NO KEY UPDATE`, id)
 		b.Queue(`SELECT coalesce((SELECT purge_person(u.user_id, $2) FROM users u WHERE u.user_id = $1 AND NOT `+inEvidence+`), false)`, id, id.String()).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&gone) })
 		err = door.Send(ctx, tx, &b)

@@ -159,3 +159,33 @@ func TestWhoIsInAWorkspaceThatIsBeingSuspendedStays(t *testing.T) {
 		t.Error("they are gone")
 	}
 }
+
+// Whoever has left a workspace before it was suspended, or was only invited, is part of
+// what it holds.
+func TestWhoWasInASuspendedWorkspaceIsNotForgottenMeanwhile(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s := people.New(env.DB.Door())
+	for name, touch := range map[string]func(t *testing.T, ws corp.WorkspaceID, who someone){
+		"a key of theirs": func(t *testing.T, ws corp.WorkspaceID, who someone) {
+			t.Helper()
+			env.Exec(t, `INSERT INTO api_keys (workspace_id, id, user_id, name, role, prefix, hash, created_by) VALUES ($1, $2, $3, 'a', 'member', 'p', $4, 'test')`, ws, corp.NewID[corp.APIKeyID](), who.id, hash())
+		},
+		"an invitation to them": func(t *testing.T, ws corp.WorkspaceID, who someone) {
+			t.Helper()
+			must(s.In(ws).Invite(t.Context(), "system", who.email, corp.RoleViewer, hash(), time.Hour))(t)
+		},
+	} {
+		ws, who := env.Workspace(t), join(t, s)
+		touch(t, ws, who)
+		env.Exec(t, `UPDATE users SET delete_after = now() WHERE user_id = $1`, who.id)
+		must(env.DB.System("test").Suspend(t.Context(), ws.String(), true))(t)
+		if gone := must(s.System("test").PurgePerson(t.Context(), who.id))(t); gone || len(must(s.System("test").Leaving(t.Context(), 10))(t)) > 0 {
+			t.Errorf("%s: they are due", name)
+		}
+		must(env.DB.System("test").Suspend(t.Context(), ws.String(), false))(t)
+		if gone := must(s.System("test").PurgePerson(t.Context(), who.id))(t); !gone {
+			t.Errorf("%s: resumed, they are not due", name)
+		}
+	}
+}

@@ -94,3 +94,29 @@ func TestWhatWasGivenInASessionIsTakenBackWithIt(t *testing.T) {
 		})
 	}
 }
+
+// Everybody is signed out while somebody changes their password: what follows their
+// session is out, too.
+func TestEverybodyOutFindsTheSessionThatFollows(t *testing.T) {
+	t.Parallel()
+	env := pgtest.Database(t)
+	s := people.New(env.DB.Door())
+	who, next := join(t, s), cli(hash())
+	ok(t, s.MakeLink(t.Context(), hash(), people.Link{Purpose: people.PurposeReset, Email: who.email, Person: who.id}, time.Hour))
+	release, set, out := hold(t, env, `SELECT FROM email_links WHERE person = $1 FOR UPDATE`, who.id), make(chan error, 1), make(chan error, 1)
+	go func() {
+		set <- s.Of(who.id).SetPassword(t.Context(), people.PasswordChange{Was: "argon:1", Hash: "argon:2", By: who.session, Next: next})
+	}()
+	waiting(t, env, 1)
+	go func() {
+		_, err := s.System("test").SignOut(t.Context(), corp.UserID{})
+		out <- err
+	}()
+	waiting(t, env, 2)
+	release()
+	ok(t, <-set)
+	ok(t, <-out)
+	if n := pgtest.Value[int](t, env, `SELECT count(*) FROM sessions WHERE ended_at IS NULL`); n != 0 {
+		t.Errorf("%d sessions are left", n)
+	}
+}

@@ -89,6 +89,10 @@ func (p Person) SetPassword(ctx context.Context, c PasswordChange) error {
 		if tag.RowsAffected() == 0 {
 			return corp.Conflict("The password was changed a moment ago.", "Sign in with the new one.")
 		}
+		// Whoever signs everybody out finds these, in the same order, or what follows them.
+		if _, err := tx.Exec(ctx, `SELECT FROM sessions WHERE user_id = $1 AND ended_at IS NULL ORDER BY id FOR UPDATE`, p.door.ID); err != nil {
+			return err
+		}
 		var b door.Batch
 		if err := p.follows(ctx, tx, &c); err != nil {
 			return err
@@ -120,6 +124,7 @@ func (p Person) follows(ctx context.Context, tx pgx.Tx, c *PasswordChange) error
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = signedOut()
 	}
+	door.Describe(ctx, "", map[string]corp.SessionID{"followed_by": c.Next.ID})
 	return err
 }
 

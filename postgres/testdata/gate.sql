@@ -27,7 +27,7 @@ definer (proname, owner, caller) AS (VALUES
     ('auth_link', 'corp_auth', 'corp_app'), ('spend_link', 'corp_auth', 'corp_app'), ('auth_invitation', 'corp_auth', 'corp_app'), ('auth_device', 'corp_auth', 'corp_app'),
     ('auth_device_code', 'corp_auth', 'corp_app'), ('answer_device', 'corp_auth', 'corp_app'), ('take_device', 'corp_auth', 'corp_app'),
     ('spend_my_links', 'corp_auth', 'corp_app'), ('end_my_keys', 'corp_auth', 'corp_app'), ('leave_behind', 'corp_auth', 'corp_app'), ('come_back', 'corp_auth', 'corp_app'),
-    ('owners_beside', 'corp_auth', 'corp_app'), ('giver_role', 'corp_auth', 'corp_app'), ('take_back_my_invitations', 'corp_auth', 'corp_app'), ('take_back_invitations', 'corp_auth', 'corp_system'), ('purge_workspace', 'corp_auth', 'corp_system'), ('bury_workspace', 'corp_auth', 'corp_system'), ('purge_person', 'corp_auth', 'corp_system'),
+    ('owners_beside', 'corp_auth', 'corp_app'), ('giver_role', 'corp_auth', 'corp_app'), ('take_back_my_invitations', 'corp_auth', 'corp_app'), ('take_back_invitations', 'corp_auth', 'corp_system'), ('held_in', 'corp_auth', 'corp_system'), ('purge_workspace', 'corp_auth', 'corp_system'), ('bury_workspace', 'corp_auth', 'corp_system'), ('purge_person', 'corp_auth', 'corp_system'),
     ('my_workspaces', 'corp_auth', 'corp_app'), ('our_people', 'corp_auth', 'corp_app'), ('revoke_key', 'corp_auth', 'corp_system'),
     ('write_installation_audit', 'corp_auth', 'corp_app'), ('erase_audit', 'corp_auth', 'corp_system'),
     ('ensure_partitions', 'corp_owner', 'corp_system'), ('drop_partition', 'corp_owner', 'corp_system')),
